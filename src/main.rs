@@ -1,0 +1,3 @@
+//! The `kling-relay` program.
+
+fn main() {}
