@@ -1,1 +1,4 @@
 //! kling-relay: a webhook-driven event processor for the Kling AI video platform.
+
+pub mod model;
+pub mod decide;

@@ -1,0 +1,16 @@
+//! What we do: pure functions of (what we know, what happened, now) to a decision. No IO, no clock,
+//! no randomness, no logging.
+
+pub mod ledger;
+pub mod products;
+pub mod pricing;
+pub mod budget;
+pub mod admission;
+pub mod schedule;
+pub mod circuit;
+pub mod dispatch;
+pub mod trust;
+pub mod progress;
+pub mod quiet;
+pub mod placement;
+pub mod retry;

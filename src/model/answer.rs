@@ -1,0 +1,51 @@
+//! What the service answers to submissions and estimates, over HTTP and NATS alike.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::amount::Amount;
+use super::ids::TaskId;
+use super::task::{Status, Task};
+
+/// The answer to an accepted request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Accepted {
+    /// The task's id, ours and Kling's `external_task_id`.
+    pub task_id: TaskId,
+    /// How far it has come: `requested`, or further when an idempotency key was repeated.
+    pub status: Status,
+    /// What is held for it.
+    pub estimate: Amount,
+}
+
+/// The answer to an accepted batch.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AcceptedBatch {
+    /// In the order of the requests.
+    pub task_ids: Vec<TaskId>,
+    /// What is held for all of them, by unit.
+    pub estimate: Vec<Amount>,
+}
+
+/// What requests would cost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Estimates {
+    /// In the order of the requests.
+    pub estimates: Vec<Amount>,
+    /// All of them, by unit.
+    pub total: Vec<Amount>,
+    /// Whether the limits would allow all of them now.
+    pub allowed: bool,
+    /// What is left of today's limits, in the units of the total.
+    pub remaining: Vec<Amount>,
+}
+
+/// A page of tasks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskPage {
+    /// Newest first.
+    pub tasks: Vec<Task>,
+    /// Asks for the next page; absent on the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}

@@ -1,0 +1,14 @@
+//! What we say: plain data, a file per noun. No clock, no IO, no randomness.
+
+pub mod ids;
+pub mod amount;
+pub mod request;
+pub mod task;
+pub mod observation;
+pub mod reply;
+pub mod event;
+pub mod ledger;
+pub mod dead_letter;
+pub mod problem;
+pub mod submission;
+pub mod answer;

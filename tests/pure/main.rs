@@ -1,0 +1,24 @@
+//! Tests that need nothing: no broker, no network.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+mod a_task;
+mod admission;
+mod any_request;
+mod budget_day;
+mod circuit;
+mod dispatch;
+mod ledger;
+mod own_books;
+mod placement;
+mod plan_bodies;
+mod plan_inputs;
+mod plan_laws;
+mod plan_refusals;
+mod price_books;
+mod progress;
+mod quiet;
+mod request_digest;
+mod requests;
+mod retry;
+mod schedule;
+mod trust;
