@@ -6,6 +6,7 @@ mod admission;
 mod any_request;
 mod budget_day;
 mod circuit;
+mod config;
 mod dispatch;
 mod ledger;
 mod own_books;
