@@ -2,5 +2,6 @@
 
 pub mod model;
 pub mod decide;
+pub mod edge;
 pub mod config;
 pub mod telemetry;

@@ -2,11 +2,15 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod a_task;
+mod addresses;
 mod admission;
 mod any_request;
+mod auth;
 mod budget_day;
+mod callback_url;
 mod circuit;
 mod config;
+mod development;
 mod dispatch;
 mod ledger;
 mod own_books;
@@ -22,4 +26,6 @@ mod request_digest;
 mod requests;
 mod retry;
 mod schedule;
+mod signature;
 mod trust;
+mod wire;

@@ -1,0 +1,8 @@
+//! Where: the world we call, one place per neighbour.
+
+pub mod clock;
+pub mod development;
+pub mod fetch;
+pub mod storage;
+pub mod kling;
+pub mod nats;

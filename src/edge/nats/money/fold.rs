@@ -1,0 +1,366 @@
+//! Folds wishes into one commit: pure arithmetic over the balances that were read.
+
+use std::collections::{BTreeMap, HashSet};
+
+use jiff::Timestamp;
+use rust_decimal::Decimal;
+
+use super::job::{Job, Work};
+use super::{AcceptError, MoneyRules, NewTask};
+use crate::decide::ledger::{
+    Closing, HoldRefused, close, deduct, hold, mark_alerts, remaining, with_limits,
+};
+use crate::edge::nats::log::Loaded;
+use crate::model::amount::{Amount, sum_by_unit};
+use crate::model::event::{EventKind, NewEvent};
+use crate::model::ids::{CommitId, TaskId};
+use crate::model::ledger::{
+    Balance, Basis, BudgetAlert, EntryKind, LedgerEntry, LedgerKey, LedgerOwner,
+};
+use crate::model::task::Task;
+
+/// Where a ledger stands: the sequence of its last entry (0 for none) and the balance after it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Head {
+    pub(super) seq: u64,
+    pub(super) balance: Balance,
+}
+
+pub(super) type Heads = BTreeMap<LedgerKey, Head>;
+
+/// What made a message: named on it.
+#[derive(Clone, Debug)]
+pub(super) struct Cause {
+    pub(super) commit_id: CommitId,
+    pub(super) traceparent: Option<String>,
+}
+
+pub(super) struct PlannedEntry {
+    pub(super) key: LedgerKey,
+    pub(super) entry: LedgerEntry,
+    pub(super) cause: Cause,
+}
+
+pub(super) struct PlannedAlert {
+    pub(super) key: LedgerKey,
+    pub(super) alert: BudgetAlert,
+    pub(super) cause: Cause,
+}
+
+pub(super) struct PlannedEvent {
+    pub(super) event: NewEvent,
+    /// What it was decided on; none for `requested`.
+    pub(super) on: Option<Loaded>,
+    pub(super) cause: Cause,
+}
+
+/// One commit in the making.
+pub(super) struct Fold<'a> {
+    rules: &'a MoneyRules,
+    heads: &'a Heads,
+    now: Timestamp,
+    balances: BTreeMap<LedgerKey, Balance>,
+    tasks: HashSet<TaskId>,
+    pub(super) entries: Vec<PlannedEntry>,
+    pub(super) alerts: Vec<PlannedAlert>,
+    pub(super) events: Vec<PlannedEvent>,
+}
+
+/// Why a wish is not part of a fold.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NotFolded {
+    /// Refused, with the answer; another look at the balances decides whether it stands.
+    Refused(AcceptError),
+    /// The fold has an event of this task already: the next one may take it.
+    Later,
+}
+
+impl<'a> Fold<'a> {
+    pub(super) fn new(rules: &'a MoneyRules, heads: &'a Heads, now: Timestamp) -> Self {
+        Self {
+            rules,
+            heads,
+            now,
+            balances: BTreeMap::new(),
+            tasks: HashSet::new(),
+            entries: Vec::new(),
+            alerts: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+
+    pub(super) fn message_count(&self) -> usize {
+        self.entries.len() + self.alerts.len() + self.events.len()
+    }
+
+    /// Adds a wish, whole or not at all.
+    pub(super) fn add(&mut self, job: &Job) -> Result<(), NotFolded> {
+        let ids = job.task_ids();
+        if ids.iter().any(|task| self.tasks.contains(*task)) {
+            return Err(NotFolded::Later);
+        }
+        match &job.work {
+            Work::Accept { tasks, stored, .. } => {
+                let mut seen = HashSet::new();
+                if let Some(twice) = ids.iter().find(|task| !seen.insert(**task)) {
+                    return Err(NotFolded::Refused(AcceptError::Exists((*twice).clone())));
+                }
+                let open: Vec<&NewTask> = tasks
+                    .iter()
+                    .zip(stored)
+                    .filter_map(|(task, stored)| stored.is_none().then_some(task))
+                    .collect();
+                self.accept(&open).map_err(NotFolded::Refused)?;
+            }
+            Work::Settle {
+                on,
+                closing,
+                commit_id,
+                ..
+            } => self.settle(on, closing, commit_id),
+        }
+        self.tasks.extend(ids.into_iter().cloned());
+        Ok(())
+    }
+
+    fn accept(&mut self, tasks: &[&NewTask]) -> Result<(), AcceptError> {
+        let counts = (self.entries.len(), self.alerts.len(), self.events.len());
+        let balances = self.balances.clone();
+        for (index, task) in tasks.iter().enumerate() {
+            if let Err((key, refused)) = self.accept_one(task) {
+                let error = self.refusal(tasks, index, &key, refused, &balances);
+                self.entries.truncate(counts.0);
+                self.alerts.truncate(counts.1);
+                self.events.truncate(counts.2);
+                self.balances = balances;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn accept_one(&mut self, new: &NewTask) -> Result<(), (LedgerKey, HoldRefused)> {
+        let with_account = self.rules.account_limits.is_some();
+        let mut body = new.event.clone();
+        body.task.estimate = new.hold;
+        body.task.relay.account_held = with_account;
+        body.task.relay.requested_seq = 0;
+        let cause = Cause {
+            commit_id: new.commit_id.clone(),
+            traceparent: new.traceparent.clone(),
+        };
+        for key in keys(&body.task) {
+            let before = self.opened(&key, &cause);
+            let after = hold(&before, new.hold).map_err(|refused| (key.clone(), refused))?;
+            let mut entry = self.entry(EntryKind::Hold, &key, &cause.commit_id);
+            describe(&mut entry, &body.task);
+            entry.unit = Some(new.hold.unit);
+            entry.held_change = new.hold.amount;
+            self.push(key, after, entry, &cause);
+        }
+        let event = NewEvent {
+            kind: EventKind::Requested,
+            n: 1,
+            body,
+        };
+        self.events.push(PlannedEvent {
+            event,
+            on: None,
+            cause,
+        });
+        Ok(())
+    }
+
+    /// Makes the answer with the figures as they were before these tasks.
+    fn refusal(
+        &self,
+        tasks: &[&NewTask],
+        fits: usize,
+        key: &LedgerKey,
+        refused: HoldRefused,
+        balances: &BTreeMap<LedgerKey, Balance>,
+    ) -> AcceptError {
+        if let HoldRefused::NoLimit(unit) = refused {
+            return AcceptError::NoLimit(unit);
+        }
+        let needed = sum_by_unit(tasks.iter().map(|task| task.hold));
+        let before = match balances.get(key) {
+            Some(balance) => balance.clone(),
+            None => self.initial(key),
+        };
+        let left = |amount: &Amount| {
+            let left = remaining(&before, amount.unit).unwrap_or(Decimal::ZERO);
+            Amount::new(left, amount.unit)
+        };
+        AcceptError::BudgetExceeded {
+            owner: key.owner.clone(),
+            remaining: needed.iter().map(left).collect(),
+            needed,
+            fits,
+        }
+    }
+
+    fn settle(&mut self, on: &Loaded, closing: &Closing, commit_id: &CommitId) {
+        let held = on.task.estimate;
+        let cause = Cause {
+            commit_id: commit_id.clone(),
+            traceparent: on.traceparent().map(str::to_owned),
+        };
+        for key in keys(&on.task) {
+            self.settle_one(key, on, closing, &cause);
+        }
+        let mut task = on.task.clone();
+        task.occurred_at = self.now;
+        task.held = Some(held);
+        task.deduction = closing.deduction.clone();
+        task.overrun = closing.overrun.clone();
+        task.relay.settled_at = Some(self.now);
+        self.events.push(PlannedEvent {
+            event: NewEvent::plain(EventKind::Settled, 1, task),
+            on: Some(on.clone()),
+            cause,
+        });
+    }
+
+    fn settle_one(&mut self, key: LedgerKey, on: &Loaded, closing: &Closing, cause: &Cause) {
+        let held = on.task.estimate;
+        let taken = closing
+            .deduction
+            .iter()
+            .filter(|amount| amount.unit == held.unit)
+            .map(|amount| amount.amount)
+            .sum::<Decimal>();
+        let kind = match closing.is_void() {
+            true => EntryKind::Void,
+            false => EntryKind::Settlement,
+        };
+        let before = self.opened(&key, cause);
+        let mut entry = self.entry(kind, &key, &cause.commit_id);
+        describe(&mut entry, &on.task);
+        entry.outcome = Some(on.task.status.as_str().to_owned());
+        entry.basis = Some(closing.basis);
+        entry.unit = Some(held.unit);
+        let further = entry.clone();
+        entry.held_change = -held.amount;
+        entry.deducted_change = taken;
+        if closing.basis == Basis::Billed {
+            entry.billed = on.task.billing.clone().unwrap_or_default();
+        }
+        entry.overrun = over(closing, held.unit);
+        if kind == EntryKind::Void {
+            entry.reason = on.task.error.as_ref().map(|error| error.code.clone());
+        }
+        self.push(key.clone(), close(&before, held, taken), entry, cause);
+        let others = closing
+            .deduction
+            .iter()
+            .filter(|amount| amount.unit != held.unit);
+        for amount in others {
+            let mut entry = further.clone();
+            entry.unit = Some(amount.unit);
+            entry.deducted_change = amount.amount;
+            entry.overrun = over(closing, amount.unit);
+            let before = self.opened(&key, cause);
+            self.push(key.clone(), deduct(&before, *amount), entry, cause);
+        }
+    }
+
+    /// Returns the working balance of a ledger; a day without entries is opened with its limits.
+    fn opened(&mut self, key: &LedgerKey, cause: &Cause) -> Balance {
+        if let Some(balance) = self.balances.get(key) {
+            return balance.clone();
+        }
+        let balance = self.initial(key);
+        if self.heads.get(key).is_none_or(|head| head.seq == 0) {
+            let mut entry = self.entry(EntryKind::Limit, key, &cause.commit_id);
+            entry.reason = Some("the day opens with the configured limits".to_owned());
+            self.push(key.clone(), balance.clone(), entry, cause);
+        }
+        balance
+    }
+
+    fn initial(&self, key: &LedgerKey) -> Balance {
+        match self.heads.get(key) {
+            Some(head) if head.seq > 0 => head.balance.clone(),
+            Some(_) | None => with_limits(Balance::new(), &self.rules.limits_of(&key.owner)),
+        }
+    }
+
+    fn entry(&self, kind: EntryKind, key: &LedgerKey, commit_id: &CommitId) -> LedgerEntry {
+        LedgerEntry {
+            entry_id: String::new(),
+            tenant: key.owner.as_str().to_owned(),
+            task_id: None,
+            commit_id: commit_id.clone(),
+            day: key.day,
+            kind,
+            unit: None,
+            held_change: Decimal::ZERO,
+            deducted_change: Decimal::ZERO,
+            basis: None,
+            billed: Vec::new(),
+            overrun: Vec::new(),
+            balance: Balance::new(),
+            product: None,
+            model: None,
+            mode: None,
+            duration: None,
+            outcome: None,
+            occurred_at: self.now,
+            reason: None,
+        }
+    }
+
+    fn push(&mut self, key: LedgerKey, after: Balance, mut entry: LedgerEntry, cause: &Cause) {
+        let (balance, crossed) = mark_alerts(after, &self.rules.thresholds);
+        entry.balance.clone_from(&balance);
+        for crossed in crossed {
+            let alert = BudgetAlert {
+                tenant: key.owner.as_str().to_owned(),
+                day: key.day,
+                unit: crossed.unit,
+                threshold: crossed.threshold,
+                used: crossed.used,
+                limit: crossed.limit,
+                occurred_at: self.now,
+            };
+            self.alerts.push(PlannedAlert {
+                key: key.clone(),
+                alert,
+                cause: cause.clone(),
+            });
+        }
+        self.balances.insert(key.clone(), balance);
+        self.entries.push(PlannedEntry {
+            key,
+            entry,
+            cause: cause.clone(),
+        });
+    }
+}
+
+/// Returns the ledgers that a task's money stands in, the tenant's first.
+pub(super) fn keys(task: &Task) -> Vec<LedgerKey> {
+    let tenant = LedgerOwner::Tenant(task.tenant.clone());
+    let account = task.relay.account_held.then_some(LedgerOwner::Account);
+    std::iter::once(tenant)
+        .chain(account)
+        .map(|owner| LedgerKey {
+            owner,
+            day: task.relay.day,
+        })
+        .collect()
+}
+
+fn describe(entry: &mut LedgerEntry, task: &Task) {
+    entry.task_id = Some(task.task_id.clone());
+    entry.product = Some(task.product);
+    entry.model = Some(task.model.clone());
+    entry.mode.clone_from(&task.mode);
+    entry.duration.clone_from(&task.duration);
+}
+
+fn over(closing: &Closing, unit: crate::model::amount::Unit) -> Vec<Amount> {
+    let of_unit = closing.overrun.iter().filter(|amount| amount.unit == unit);
+    of_unit.copied().collect()
+}

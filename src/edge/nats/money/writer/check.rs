@@ -1,0 +1,179 @@
+//! What became of the tasks of a fold: read from the leader, each on its own.
+//!
+//! The exact subject of a commit's event tells whether it was stored; the task's last event does
+//! not, since others may have moved on. Source: broker reference 4.
+
+use futures::StreamExt;
+use serde_json::json;
+
+use super::Check;
+use crate::edge::nats::log::{Loaded, Log, LogError};
+use crate::edge::nats::money::job::{Job, Work};
+use crate::edge::nats::topology;
+use crate::model::event::EventKind;
+use crate::model::ids::{CommitId, TaskId};
+
+/// Reads in flight at once.
+const CONCURRENCY: usize = 32;
+
+enum Verdict {
+    /// As the wish expects it.
+    Open,
+    /// An earlier try of this very commit was stored, at this sequence.
+    Mine(u64),
+    /// Somebody else moved the task.
+    Other,
+    /// It cannot be read.
+    Broken(LogError),
+}
+
+/// Answers the wishes whose outcome is known by now, and returns the others.
+///
+/// # Errors
+/// [`LogError::Unavailable`] when the leader does not answer; nothing has been answered then.
+pub(super) async fn check(
+    log: &Log,
+    jobs: &mut Vec<Job>,
+    which: &Check,
+) -> Result<Vec<Job>, LogError> {
+    let mut questions = Vec::new();
+    for (job_index, job) in jobs.iter().enumerate() {
+        for (task_index, question) in questions_of(job).into_iter().enumerate() {
+            if let Some(question) = question.filter(|question| question.concerns(which)) {
+                questions.push((job_index, task_index, question));
+            }
+        }
+    }
+    let verdicts: Vec<_> = futures::stream::iter(questions)
+        .map(|(job, task, question)| async move { (job, task, question.ask(log).await) })
+        .buffer_unordered(CONCURRENCY)
+        .collect()
+        .await;
+    let mut per_job: Vec<Vec<(usize, Verdict)>> = jobs.iter().map(|_| Vec::new()).collect();
+    for (job, task, verdict) in verdicts {
+        per_job[job].push((task, verdict?));
+    }
+    let answered = jobs.drain(..).zip(per_job);
+    Ok(answered
+        .filter_map(|(job, verdicts)| apply(job, verdicts))
+        .collect())
+}
+
+/// Answers a wish with its success if an earlier try of it was stored, and returns it otherwise. A
+/// commit is all or nothing, so its first task tells.
+pub(super) async fn unless_stored(log: &Log, job: Job) -> Option<Job> {
+    let Some(first) = questions_of(&job).into_iter().flatten().next() else {
+        return Some(job);
+    };
+    match first.ask(log).await {
+        Ok(Verdict::Open | Verdict::Other | Verdict::Broken(_)) => return Some(job),
+        Ok(Verdict::Mine(_)) => {}
+        Err(_) => {
+            job.give_up();
+            return None;
+        }
+    }
+    let mut jobs = vec![job];
+    match check(log, &mut jobs, &Check::All).await {
+        Ok(open) => open.into_iter().next(),
+        Err(_) => {
+            jobs.into_iter().for_each(Job::give_up);
+            None
+        }
+    }
+}
+
+struct Question {
+    task: TaskId,
+    kind: EventKind,
+    commit_id: CommitId,
+    on: Option<Box<Loaded>>,
+}
+
+fn questions_of(job: &Job) -> Vec<Option<Question>> {
+    match &job.work {
+        Work::Accept { tasks, stored, .. } => {
+            let question = |task: &super::super::NewTask| Question {
+                task: task.event.task.task_id.clone(),
+                kind: EventKind::Requested,
+                commit_id: task.commit_id.clone(),
+                on: None,
+            };
+            let of_open =
+                |(task, stored): (_, &Option<u64>)| stored.is_none().then(|| question(task));
+            tasks.iter().zip(stored).map(of_open).collect()
+        }
+        Work::Settle { on, commit_id, .. } => vec![Some(Question {
+            task: on.task.task_id.clone(),
+            kind: EventKind::Settled,
+            commit_id: commit_id.clone(),
+            on: Some(on.clone()),
+        })],
+    }
+}
+
+impl Question {
+    fn concerns(&self, which: &Check) -> bool {
+        match which {
+            Check::None => false,
+            Check::Task(task) => *task == self.task,
+            Check::All => true,
+        }
+    }
+
+    async fn ask(&self, log: &Log) -> Result<Verdict, LogError> {
+        match self.look(log).await {
+            Err(LogError::Unavailable { operation }) => Err(LogError::Unavailable { operation }),
+            Err(error) => Ok(Verdict::Broken(error)),
+            Ok(verdict) => Ok(verdict),
+        }
+    }
+
+    async fn look(&self, log: &Log) -> Result<Verdict, LogError> {
+        let query = json!({ "last_by_subj": topology::task_prefix(&self.task) });
+        let last = log.read_leader("check a task", &query).await?;
+        let expected = self.on.as_ref().map_or(0, |on| on.seq);
+        if last.as_ref().map_or(0, |last| last.seq) == expected {
+            return Ok(Verdict::Open);
+        }
+        match log.last(&self.task, self.kind).await? {
+            Some(found) if found.commit_id() == Some(self.commit_id.as_str()) => {
+                Ok(Verdict::Mine(found.seq))
+            }
+            Some(_) | None => Ok(Verdict::Other),
+        }
+    }
+}
+
+/// Answers a wish if its verdicts allow it, and returns it otherwise.
+fn apply(mut job: Job, verdicts: Vec<(usize, Verdict)>) -> Option<Job> {
+    for (index, verdict) in verdicts {
+        match verdict {
+            Verdict::Open => {}
+            Verdict::Mine(seq) => job.mark_stored(index, seq),
+            Verdict::Other => {
+                job.moved_on(index);
+                return None;
+            }
+            Verdict::Broken(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "a task of a money commit cannot be read"
+                );
+                job.refuse(0, "a stored event cannot be read");
+                return None;
+            }
+        }
+    }
+    match job
+        .already_stored()
+        .into_iter()
+        .collect::<Option<Vec<u64>>>()
+    {
+        Some(seqs) => {
+            job.succeed(seqs);
+            None
+        }
+        None => Some(job),
+    }
+}

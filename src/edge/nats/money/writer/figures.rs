@@ -1,0 +1,73 @@
+//! What the metrics say about money.
+
+use std::collections::BTreeMap;
+
+use rust_decimal::Decimal;
+use rust_decimal::prelude::ToPrimitive;
+
+use crate::edge::nats::money::fold::Fold;
+use crate::edge::nats::money::for_metrics;
+use crate::model::amount::Unit;
+use crate::model::ledger::{EntryKind, LedgerOwner};
+use crate::telemetry;
+
+/// Counters count whole numbers, amounts have fractions: what is left of one is carried on.
+#[derive(Default)]
+pub(super) struct Figures {
+    carried: BTreeMap<(&'static str, Unit), Decimal>,
+}
+
+impl Figures {
+    /// Counts a stored fold. Tenants' entries only: the account's repeat them.
+    pub(super) fn count(&mut self, fold: &Fold<'_>) {
+        for planned in &fold.entries {
+            let owner = planned.key.owner.as_str();
+            for (unit, balance) in &planned.entry.balance {
+                let Some(limit) = balance.limit.filter(|limit| *limit > Decimal::ZERO) else {
+                    continue;
+                };
+                let used = (balance.held + balance.deducted) / limit;
+                let labels = [("tenant", owner.to_owned()), ("unit", unit.to_string())];
+                metrics::gauge!(telemetry::BUDGET_USED, &labels).set(for_metrics(used));
+            }
+            let (LedgerOwner::Tenant(_), Some(unit)) = (&planned.key.owner, planned.entry.unit)
+            else {
+                continue;
+            };
+            if planned.entry.kind == EntryKind::Hold {
+                self.add(telemetry::HOLDS, unit, planned.entry.held_change);
+            }
+            self.add(telemetry::DEDUCTIONS, unit, planned.entry.deducted_change);
+            for over in &planned.entry.overrun {
+                self.add(telemetry::OVERRUNS, over.unit, over.amount);
+            }
+        }
+        for planned in &fold.alerts {
+            let alert = &planned.alert;
+            let labels = [
+                ("tenant", alert.tenant.clone()),
+                ("unit", alert.unit.to_string()),
+            ];
+            metrics::counter!(telemetry::BUDGET_ALERTS, &labels).increment(1);
+            tracing::warn!(
+                tenant.id = alert.tenant,
+                day = %alert.day,
+                unit = %alert.unit,
+                used = %alert.used,
+                limit = %alert.limit,
+                "a budget threshold was crossed"
+            );
+        }
+    }
+
+    fn add(&mut self, counter: &'static str, unit: Unit, amount: Decimal) {
+        let carried = self.carried.entry((counter, unit)).or_default();
+        *carried += amount.max(Decimal::ZERO);
+        let whole = carried.trunc();
+        *carried -= whole;
+        let whole = whole.to_u64().unwrap_or_default();
+        if whole > 0 {
+            metrics::counter!(counter, "unit" => unit.as_str()).increment(whole);
+        }
+    }
+}

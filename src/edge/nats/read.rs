@@ -1,0 +1,167 @@
+//! Reading the log: histories, ranges, balances.
+
+use async_nats::jetstream::consumer::pull;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+pub use super::follow::Follow;
+use super::log::{Log, LogError};
+use super::record::Recorded;
+use super::{topology, wire};
+use crate::model::ids::TaskId;
+use crate::model::ledger::{Balance, LedgerEntry, LedgerKey};
+
+/// Where a read of the log begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// At this sequence, or the next that exists.
+    Sequence(u64),
+    /// At the first message stored at this time or later.
+    Time(Timestamp),
+}
+
+impl Log {
+    /// Reads a task's history in order, each repeated kind once: for showing, not for deciding.
+    ///
+    /// # Errors
+    /// As [`Log::load`].
+    pub async fn history(&self, task: &TaskId) -> Result<Vec<Recorded>, LogError> {
+        let query = json!({ "multi_last": [topology::task_prefix(task)] });
+        self.read_direct("read a history", &query).await
+    }
+
+    /// Reads the message at a sequence, from the stream's leader.
+    ///
+    /// # Errors
+    /// As [`Log::load`].
+    pub async fn get(&self, seq: u64) -> Result<Option<Recorded>, LogError> {
+        let query = json!({ "seq": seq });
+        self.read_leader("read a message", &query).await
+    }
+
+    /// Reads up to `limit` messages that match a filter, in order, from any replica.
+    ///
+    /// Begin near what is wanted: a filtered read from the start of a long log takes seconds.
+    ///
+    /// # Errors
+    /// As [`Log::load`].
+    pub async fn read(
+        &self,
+        filter: &str,
+        from: ReadFrom,
+        limit: usize,
+    ) -> Result<Vec<Recorded>, LogError> {
+        let mut query = json!({ "next_by_subj": filter, "batch": limit.clamp(1, 1_000) });
+        match from {
+            ReadFrom::Sequence(seq) => query["seq"] = json!(seq.max(1)),
+            ReadFrom::Time(time) => query["start_time"] = json!(time.to_string()),
+        }
+        self.read_direct("read the log", &query).await
+    }
+
+    /// Returns the sequence of the newest message, from the stream's leader; 0 if there is none.
+    ///
+    /// # Errors
+    /// As [`Log::load`].
+    pub async fn last_sequence(&self) -> Result<u64, LogError> {
+        let inner = &self.inner;
+        wire::last_sequence(&inner.broker, topology::LOG, inner.read_timeout)
+            .await
+            .map_err(|failure| LogError::of_read("read the log's end", failure))
+    }
+
+    /// Returns the sequence of the newest task event, from the stream's leader; 0 if there is none.
+    ///
+    /// # Errors
+    /// As [`Log::load`].
+    pub async fn last_event_sequence(&self) -> Result<u64, LogError> {
+        let query = json!({ "last_by_subj": topology::TASK_EVENTS });
+        let last = self.read_leader("read the newest event", &query).await?;
+        Ok(last.map_or(0, |event| event.seq))
+    }
+
+    /// Opens a stage's durable consumer.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`] while the broker cannot give it.
+    pub async fn consume(
+        &self,
+        consumer: topology::Consumer,
+        in_flight_max: usize,
+    ) -> Result<pull::Stream, LogError> {
+        let unavailable = LogError::Unavailable {
+            operation: "open a consumer",
+        };
+        let Ok(consumer) = topology::open(&self.inner.broker, consumer).await else {
+            return Err(unavailable);
+        };
+        // No more than can be worked on: what waits here is not offered to another replica.
+        let messages = consumer
+            .stream()
+            .max_messages_per_batch(in_flight_max)
+            .messages()
+            .await;
+        messages.map_err(|_| unavailable)
+    }
+
+    /// Returns how many messages a stage has not acknowledged yet.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`] while the broker does not say.
+    pub async fn lag(&self, consumer: topology::Consumer) -> Result<u64, LogError> {
+        let unavailable = || LogError::Unavailable {
+            operation: "look at a consumer",
+        };
+        let mut consumer = topology::open(&self.inner.broker, consumer)
+            .await
+            .map_err(|_| unavailable())?;
+        let info = consumer.info().await.map_err(|_| unavailable())?;
+        Ok(info.num_pending + info.num_ack_pending as u64)
+    }
+
+    /// Reads the last entry of a ledger, from the stream's leader.
+    ///
+    /// # Errors
+    /// As [`Log::load`].
+    pub async fn ledger(&self, key: &LedgerKey) -> Result<Option<(LedgerEntry, u64)>, LogError> {
+        let query = json!({ "last_by_subj": topology::ledger_subject(key) });
+        match self.read_leader("read a balance", &query).await? {
+            Some(found) => Ok(Some((found.ledger_entry()?, found.seq))),
+            None => Ok(None),
+        }
+    }
+
+    /// Reads a ledger's balance, from the stream's leader; `None` for a day without entries.
+    ///
+    /// # Errors
+    /// As [`Log::load`].
+    pub async fn balance(&self, key: &LedgerKey) -> Result<Option<Balance>, LogError> {
+        Ok(self.ledger(key).await?.map(|(entry, _)| entry.balance))
+    }
+
+    pub(super) async fn read_leader(
+        &self,
+        operation: &'static str,
+        query: &Value,
+    ) -> Result<Option<Recorded>, LogError> {
+        let inner = &self.inner;
+        wire::read_leader(&inner.broker, topology::LOG, query, inner.read_timeout)
+            .await
+            .map(|found| found.map(Recorded::from))
+            .map_err(|failure| LogError::of_read(operation, failure))
+    }
+
+    pub(super) async fn read_direct(
+        &self,
+        operation: &'static str,
+        query: &Value,
+    ) -> Result<Vec<Recorded>, LogError> {
+        let inner = &self.inner;
+        // A page is more work than a single message.
+        let timeout = inner.read_timeout.saturating_mul(5);
+        wire::read_direct(&inner.broker, topology::LOG, query, timeout)
+            .await
+            .map(|found| found.into_iter().map(Recorded::from).collect())
+            .map_err(|failure| LogError::of_read(operation, failure))
+    }
+}

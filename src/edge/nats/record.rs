@@ -1,0 +1,168 @@
+//! A message of the log as it was read: decoded on demand, its headers known here only.
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::message::StreamMessage;
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use super::log::LogError;
+use super::{topology, wire};
+use crate::model::event::{EventKind, TaskEvent};
+use crate::model::ids::TaskId;
+use crate::model::ledger::{BudgetAlert, LedgerEntry, LedgerKey};
+
+pub(super) const COMMIT: &str = "kling-commit";
+pub(super) const CE_ID: &str = "ce-id";
+pub(super) const TRACEPARENT: &str = "traceparent";
+
+/// A stored message of the log.
+#[derive(Clone)]
+pub struct Recorded {
+    /// Its sequence in the stream.
+    pub seq: u64,
+    /// Its subject.
+    pub subject: String,
+    /// Its headers; those that start with `Nats-` are the broker's and no API.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub payload: Bytes,
+    /// When the broker stored it.
+    pub stored_at: Timestamp,
+}
+
+/// Leaves out headers and body: a body may hold a prompt or a signed address.
+impl std::fmt::Debug for Recorded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recorded")
+            .field("seq", &self.seq)
+            .field("subject", &self.subject)
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<StreamMessage> for Recorded {
+    fn from(message: StreamMessage) -> Self {
+        let stored_at = Timestamp::from_nanosecond(message.time.unix_timestamp_nanos());
+        Self {
+            seq: message.sequence,
+            subject: message.subject.to_string(),
+            headers: message.headers,
+            payload: message.payload,
+            stored_at: stored_at.unwrap_or(Timestamp::UNIX_EPOCH),
+        }
+    }
+}
+
+impl Recorded {
+    /// Makes one of a delivered message; `None` if it did not come from a stream.
+    #[must_use]
+    pub fn delivered(message: &async_nats::jetstream::Message) -> Option<Self> {
+        let info = message.info().ok()?;
+        let stored_at = Timestamp::from_nanosecond(info.published.unix_timestamp_nanos());
+        Some(Self {
+            seq: info.stream_sequence,
+            subject: message.subject.to_string(),
+            headers: message.headers.clone().unwrap_or_default(),
+            payload: message.payload.clone(),
+            stored_at: stored_at.unwrap_or(Timestamp::UNIX_EPOCH),
+        })
+    }
+
+    /// Returns the task and kind, if it is a task event.
+    #[must_use]
+    pub fn task_subject(&self) -> Option<(TaskId, EventKind)> {
+        topology::parse_task_subject(&self.subject)
+    }
+
+    /// Returns the ledger, if it is a money entry.
+    #[must_use]
+    pub fn ledger_key(&self) -> Option<LedgerKey> {
+        topology::parse_ledger_subject(&self.subject)
+    }
+
+    /// Decodes a task event.
+    ///
+    /// # Errors
+    /// [`LogError::Corrupt`] if it is none or cannot be read.
+    pub fn task_event(&self) -> Result<TaskEvent, LogError> {
+        let event: TaskEvent = self.decode()?;
+        match self.task_subject() {
+            Some((task, _)) if task == event.task.task_id => Ok(event),
+            Some(_) | None => Err(self.corrupt("it does not belong to its subject")),
+        }
+    }
+
+    /// Decodes a money entry.
+    ///
+    /// # Errors
+    /// [`LogError::Corrupt`] if it is none or cannot be read.
+    pub fn ledger_entry(&self) -> Result<LedgerEntry, LogError> {
+        let entry: LedgerEntry = self.decode()?;
+        match self.ledger_key() {
+            Some(key) if key.owner.as_str() == entry.tenant && key.day == entry.day => Ok(entry),
+            Some(_) | None => Err(self.corrupt("it does not belong to its subject")),
+        }
+    }
+
+    /// Decodes a budget alert.
+    ///
+    /// # Errors
+    /// [`LogError::Corrupt`] if it is none or cannot be read.
+    pub fn budget_alert(&self) -> Result<BudgetAlert, LogError> {
+        self.decode()
+    }
+
+    /// Returns the CloudEvents id: the same however often the event is delivered.
+    #[must_use]
+    pub fn ce_id(&self) -> Option<&str> {
+        self.header(CE_ID)
+    }
+
+    /// Returns the id of the commit that wrote it.
+    #[must_use]
+    pub fn commit_id(&self) -> Option<&str> {
+        self.header(COMMIT)
+    }
+
+    /// Returns the trace that it belongs to, as W3C spells it.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<&str> {
+        self.header(TRACEPARENT)
+    }
+
+    /// Returns the sequence and subject that its writer expected to be the last, for audits.
+    #[must_use]
+    pub fn expected(&self) -> Option<(u64, &str)> {
+        let seq = self.header(wire::EXPECTED_SEQUENCE)?.parse().ok()?;
+        Some((seq, self.header(wire::EXPECTED_SUBJECT)?))
+    }
+
+    /// Returns the atomic batch that stored it, its place in there from 1, and whether it is the
+    /// last, for audits.
+    #[must_use]
+    pub fn batch(&self) -> Option<(&str, u64, bool)> {
+        let place = self.header(wire::BATCH_SEQUENCE)?.parse().ok()?;
+        let last = self.header(wire::BATCH_COMMIT).is_some();
+        Some((self.header(wire::BATCH_ID)?, place, last))
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(async_nats::HeaderValue::as_str)
+    }
+
+    fn decode<T: serde::de::DeserializeOwned>(&self) -> Result<T, LogError> {
+        serde_json::from_slice(&self.payload).map_err(|error| {
+            // The position only: serde's own words may quote the body.
+            let (line, column) = (error.line(), error.column());
+            self.corrupt(&format!("its body does not fit at {line}:{column}"))
+        })
+    }
+
+    fn corrupt(&self, reason: &str) -> LogError {
+        LogError::Corrupt {
+            seq: self.seq,
+            subject: self.subject.clone(),
+            reason: reason.to_owned(),
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! Every stream, consumer, filter, subject and broker-side bound; nothing about them stands
+//! anywhere else.
+//!
+//! Source: broker reference 9, 11, 12.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::config;
+use crate::model::event::EventKind;
+use crate::model::ids::{ACCOUNT, Day, TaskId, Tenant};
+use crate::model::ledger::{LedgerKey, LedgerOwner};
+
+pub use super::ensure::{TopologyError, compare, ensure, open};
+
+/// The stream that is the truth.
+pub const LOG: &str = "KLING";
+/// Raw callbacks and our own observations.
+pub const CALLBACKS: &str = "KLING_CALLBACKS";
+/// Messages set aside.
+pub const DEAD: &str = "KLING_DEAD";
+/// Events delivered again to one consumer.
+pub const REPLAY: &str = "KLING_REPLAY";
+
+/// Everything that a consumer of ours may see.
+pub const PUBLIC: &str = "kling.v1.>";
+/// Every event of every task.
+pub const TASK_EVENTS: &str = "kling.v1.*.task.>";
+/// Every money entry.
+pub const LEDGER_ENTRIES: &str = "kling.v1.*.ledger.>";
+/// Every budget alert.
+pub const BUDGET_ALERTS: &str = "kling.v1.*.budget.>";
+/// The NATS micro service's name.
+pub const SERVICE: &str = "kling-relay";
+/// Every submission over request/reply.
+pub const SUBMISSIONS: &str = "kling.v1.*.submit";
+/// Every question for a price over request/reply.
+pub const ESTIMATES: &str = "kling.v1.*.estimate";
+/// Every cancellation over request/reply.
+pub const CANCELLATIONS: &str = "kling.v1.*.cancel";
+/// Every question for a list of tasks over request/reply.
+pub const LISTINGS: &str = "kling.v1.*.list";
+/// Every stored callback; probes stand beside them, not among them.
+pub const STORED_CALLBACKS: &str = "kling.callback.v1.>";
+
+/// Messages that one atomic batch may hold; the server refuses more.
+pub const BATCH_MESSAGES_MAX: usize = 1_000;
+/// Tasks of one submission: with both ledgers three messages each, and some room for `limit`
+/// entries and alerts.
+pub const ACCEPT_TASKS_MAX: usize = 300;
+/// How far back the repair of a torn batch looks, in messages.
+pub const REPAIR_WINDOW: u64 = 1_000;
+/// Life of a readiness probe's message, in seconds.
+pub const PROBE_TTL_SECONDS: u64 = 60;
+
+const DAY_LENGTH: Duration = Duration::from_secs(86_400);
+const CALLBACKS_AGE: Duration = DAY_LENGTH.saturating_mul(7);
+const DEAD_AGE: Duration = DAY_LENGTH.saturating_mul(30);
+const REPLAY_AGE: Duration = DAY_LENGTH;
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(600);
+/// Messages unacknowledged at once, over all replicas, for each one that a replica may hold:
+/// delayed ones count, and must not stop the others.
+const ACK_PENDING_FACTOR: usize = 16;
+
+/// Returns the prefix of a task, always in this one text: a second spelling of it would silently
+/// end the guarantee on a cluster.
+///
+/// Source: broker reference 3.
+#[must_use]
+pub fn task_prefix(task: &TaskId) -> String {
+    format!("kling.v1.{}.task.{task}.>", task.tenant())
+}
+
+/// Returns the subject of one kind of event of a task.
+#[must_use]
+pub fn task_subject(task: &TaskId, kind: EventKind) -> String {
+    format!("kling.v1.{}.task.{task}.{}", task.tenant(), kind.as_str())
+}
+
+/// Returns the filter of every task event of a tenant.
+#[must_use]
+pub fn tenant_tasks(tenant: &Tenant) -> String {
+    format!("kling.v1.{tenant}.task.>")
+}
+
+/// Returns the subject of a day's money entries.
+#[must_use]
+pub fn ledger_subject(key: &LedgerKey) -> String {
+    format!("kling.v1.{}.ledger.{}", key.owner.as_str(), key.day)
+}
+
+/// Returns the subject of a day's budget alerts.
+#[must_use]
+pub fn alert_subject(key: &LedgerKey) -> String {
+    format!("kling.v1.{}.budget.{}.alert", key.owner.as_str(), key.day)
+}
+
+/// Returns the subject of a stored callback; `tenant` is `_account` for those of no task of ours.
+#[must_use]
+pub fn callback_subject(tenant: &str, task: &str) -> String {
+    format!("kling.callback.v1.{tenant}.{task}")
+}
+
+/// Returns the subject of a message that a stage set aside.
+#[must_use]
+pub fn dead_subject(stage: &str, tenant: &str, task: &str) -> String {
+    format!("kling.dead.v1.{stage}.{tenant}.{task}")
+}
+
+/// Returns the subject of submissions of a tenant.
+#[must_use]
+pub fn submit_subject(tenant: &Tenant) -> String {
+    format!("kling.v1.{tenant}.submit")
+}
+
+/// Returns the subject of a tenant's questions for a price.
+#[must_use]
+pub fn estimate_subject(tenant: &Tenant) -> String {
+    format!("kling.v1.{tenant}.estimate")
+}
+
+/// Returns the subject of a tenant's cancellations.
+#[must_use]
+pub fn cancel_subject(tenant: &Tenant) -> String {
+    format!("kling.v1.{tenant}.cancel")
+}
+
+/// Returns the subject of a tenant's questions for a list of tasks.
+#[must_use]
+pub fn list_subject(tenant: &Tenant) -> String {
+    format!("kling.v1.{tenant}.list")
+}
+
+/// Returns the tenant of a request's subject: a submission, an estimate, a cancellation or a
+/// list.
+#[must_use]
+pub fn parse_request_subject(subject: &str) -> Option<Tenant> {
+    let (tenant, what) = subject.strip_prefix("kling.v1.")?.split_once('.')?;
+    matches!(what, "submit" | "estimate" | "cancel" | "list").then(|| Tenant::parse(tenant).ok())?
+}
+
+/// Returns the readiness probe's subject in [`LOG`].
+#[must_use]
+pub fn log_probe_subject(instance: &str) -> String {
+    format!("kling.probe.v1.log.{instance}")
+}
+
+/// Returns the readiness probe's subject in [`CALLBACKS`].
+#[must_use]
+pub fn callbacks_probe_subject(instance: &str) -> String {
+    format!("kling.probe.v1.callbacks.{instance}")
+}
+
+/// Returns the task and kind of a task event's subject.
+#[must_use]
+pub fn parse_task_subject(subject: &str) -> Option<(TaskId, EventKind)> {
+    let rest = subject.strip_prefix("kling.v1.")?;
+    let mut tokens = rest.split('.');
+    let (tenant, noun) = (tokens.next()?, tokens.next()?);
+    let (task, kind) = (tokens.next()?, tokens.next()?);
+    let task = TaskId::parse(task).ok()?;
+    let ours = noun == "task" && tokens.next().is_none() && task.tenant().as_str() == tenant;
+    ours.then_some((task, EventKind::from_name(kind)?))
+}
+
+/// Returns the ledger of a money entry's subject.
+#[must_use]
+pub fn parse_ledger_subject(subject: &str) -> Option<LedgerKey> {
+    let rest = subject.strip_prefix("kling.v1.")?;
+    let (owner, day) = rest.split_once(".ledger.")?;
+    Some(LedgerKey {
+        owner: parse_owner(owner)?,
+        day: day.parse::<Day>().ok()?,
+    })
+}
+
+/// Returns the tenant and task of a stored callback's subject; both are free text for `_account`.
+#[must_use]
+pub fn parse_callback_subject(subject: &str) -> Option<(&str, &str)> {
+    let (tenant, task) = subject
+        .strip_prefix("kling.callback.v1.")?
+        .split_once('.')?;
+    (!task.contains('.')).then_some((tenant, task))
+}
+
+fn parse_owner(token: &str) -> Option<LedgerOwner> {
+    if token == ACCOUNT {
+        return Some(LedgerOwner::Account);
+    }
+    Tenant::parse(token).ok().map(LedgerOwner::Tenant)
+}
+
+/// Tells whether a text can stand as one token of a subject.
+#[must_use]
+pub fn is_token(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+}
+
+/// The durable consumers: one per stage that works through a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Consumer {
+    /// Callbacks and observations.
+    Completer,
+    /// Successes, to be stored.
+    Downloader,
+    /// Ends, to be settled.
+    Accountant,
+}
+
+impl Consumer {
+    /// Every consumer.
+    pub const ALL: [Consumer; 3] = [
+        Consumer::Completer,
+        Consumer::Downloader,
+        Consumer::Accountant,
+    ];
+
+    /// Returns the consumer's name on the broker, in logs and in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Consumer::Completer => "completer",
+            Consumer::Downloader => "downloader",
+            Consumer::Accountant => "accountant",
+        }
+    }
+
+    /// Returns the stream that it reads.
+    #[must_use]
+    pub fn stream(self) -> &'static str {
+        match self {
+            Consumer::Completer => CALLBACKS,
+            Consumer::Downloader | Consumer::Accountant => LOG,
+        }
+    }
+
+    /// Returns the subjects that it reads.
+    #[must_use]
+    pub fn filters(self) -> &'static [&'static str] {
+        match self {
+            Consumer::Completer => &[STORED_CALLBACKS],
+            Consumer::Downloader => &["kling.v1.*.task.*.succeeded"],
+            Consumer::Accountant => &["kling.v1.*.task.*.succeeded", "kling.v1.*.task.*.failed"],
+        }
+    }
+}
+
+/// Returns what the four streams must be, in the broker's own words; each field is compared with
+/// what the server echoes.
+#[must_use]
+pub fn streams(nats: &config::Nats) -> [Value; 4] {
+    let log = json!({
+        "name": LOG,
+        "description": "What happened to tasks and money: the truth",
+        "subjects": [TASK_EVENTS, LEDGER_ENTRIES, BUDGET_ALERTS, "kling.probe.v1.log.>"],
+        "max_bytes": nats.log_max_bytes,
+        "max_age": 0,
+        "discard": "new",
+        "duplicate_window": nanos(Duration::from_secs(120)),
+        "allow_atomic": true,
+        "allow_msg_ttl": true,
+        "deny_delete": true,
+        "deny_purge": true,
+    });
+    let callbacks = json!({
+        "name": CALLBACKS,
+        "description": "Raw callbacks and our own observations of tasks at Kling",
+        "subjects": [STORED_CALLBACKS, "kling.probe.v1.callbacks.>"],
+        "max_bytes": nats.callbacks_max_bytes,
+        "max_age": nanos(CALLBACKS_AGE),
+        "discard": "new",
+        "duplicate_window": nanos(DUPLICATE_WINDOW),
+        "allow_atomic": false,
+        // For the probes only: without it a week of them would pile up.
+        "allow_msg_ttl": true,
+        "deny_delete": false,
+        "deny_purge": false,
+    });
+    let dead = json!({
+        "name": DEAD,
+        "description": "Messages that a stage set aside, with the reason in the headers",
+        "subjects": ["kling.dead.v1.>"],
+        "max_bytes": nats.dead_max_bytes,
+        "max_age": nanos(DEAD_AGE),
+        "discard": "new",
+        "duplicate_window": nanos(DUPLICATE_WINDOW),
+        "allow_atomic": false,
+        "allow_msg_ttl": false,
+        "deny_delete": false,
+        "deny_purge": false,
+    });
+    let replay = json!({
+        "name": REPLAY,
+        "description": "Events delivered again, to one consumer each",
+        "subjects": ["kling.replay.v1.>"],
+        "max_bytes": nats.replay_max_bytes,
+        "max_age": nanos(REPLAY_AGE),
+        "discard": "old",
+        "duplicate_window": nanos(DUPLICATE_WINDOW),
+        "allow_atomic": false,
+        "allow_msg_ttl": false,
+        "deny_delete": false,
+        "deny_purge": false,
+    });
+    [log, callbacks, dead, replay].map(|own| with_common(own, nats.replicas))
+}
+
+/// Adds what all streams share. Everything that could move, drop or rewrite a message behind the
+/// log's back is named and off.
+fn with_common(mut own: Value, replicas: usize) -> Value {
+    let common = json!({
+        "retention": "limits",
+        "storage": "file",
+        "num_replicas": replicas,
+        "max_msgs": -1,
+        "max_msgs_per_subject": -1,
+        "max_msg_size": -1,
+        "max_consumers": -1,
+        "discard_new_per_subject": false,
+        "no_ack": false,
+        "sealed": false,
+        "allow_direct": true,
+        "mirror_direct": false,
+        "allow_rollup_hdrs": false,
+        "allow_msg_schedules": false,
+        "allow_msg_counter": false,
+        "allow_batched": false,
+        "subject_delete_marker_ttl": 0,
+        "republish": null,
+        "subject_transform": null,
+        "mirror": null,
+        "sources": null,
+    });
+    if let (Some(own), Value::Object(common)) = (own.as_object_mut(), common) {
+        own.extend(common);
+    }
+    own
+}
+
+/// Returns what a durable consumer must be, in the broker's own words.
+///
+/// `max_deliver` is unlimited, since a message that reached a bound would stop without a word; the
+/// stage sets it aside instead.
+#[must_use]
+pub fn consumer(consumer: Consumer, runner: &config::Runner) -> Value {
+    json!({
+        "name": consumer.name(),
+        "durable_name": consumer.name(),
+        "deliver_policy": "all",
+        "ack_policy": "explicit",
+        "ack_wait": nanos(runner.ack_wait),
+        "max_deliver": -1,
+        "filter_subjects": consumer.filters(),
+        "replay_policy": "instant",
+        "max_ack_pending": runner.in_flight_max.saturating_mul(ACK_PENDING_FACTOR),
+        "inactive_threshold": 0,
+        "headers_only": false,
+        "mem_storage": false,
+        "backoff": null,
+    })
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

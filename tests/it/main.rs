@@ -1,0 +1,18 @@
+//! Tests that need a real nats-server.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+mod broker;
+mod download;
+mod kit;
+mod kling_client;
+mod log;
+mod money;
+mod outages;
+mod private_server;
+mod races;
+mod schema;
+mod scripted_kling;
+mod storage;
+mod streams;
+mod topology;
+mod torn;

@@ -1,0 +1,162 @@
+//! A power cut on a single node can leave half of a batch: made here by cutting the store's file
+//! where the batch's last message begins.
+
+use std::path::Path;
+use std::time::Duration;
+
+use kling_relay::edge::nats::log::Log;
+use kling_relay::edge::nats::money::repair::{orphans, repair};
+use kling_relay::edge::nats::money::{Money, MoneyRules};
+use kling_relay::model::ledger::EntryKind;
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::{Node, config, open, until};
+use crate::kit::{
+    account_key, audit, audit_torn, billed, count, end, everything, fresh_task_id, key, limits,
+    new_task, video,
+};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+async fn writer(log: &Log) -> Money {
+    let rules = MoneyRules {
+        account_limits: Some(limits(100)),
+        ..MoneyRules::new(limits(100))
+    };
+    let money = Money::start(log.clone(), rules, CancellationToken::new()).await;
+    money.expect("a writer")
+}
+
+/// Cuts the log's only block where a sequence begins, and takes away the index that knows better.
+///
+/// A record begins with its length (its highest bit is a mark) and its sequence, little-endian.
+fn cut(store: &Path, seq: u64) {
+    let dir = store.join("jetstream/$G/streams/KLING/msgs");
+    let block = dir.join("1.blk");
+    let bytes = std::fs::read(&block).expect("the first block");
+    let number = |at: usize, length: usize| {
+        let mut wide = [0_u8; 8];
+        wide[..length].copy_from_slice(&bytes[at..at + length]);
+        u64::from_le_bytes(wide)
+    };
+    let mut at = 0;
+    while number(at + 4, 8) != seq {
+        at += usize::try_from(number(at, 4) & 0x7fff_ffff).expect("a length");
+        assert!(at < bytes.len(), "sequence {seq} is not in the block");
+    }
+    std::fs::write(&block, &bytes[..at]).expect("a writable store");
+    std::fs::remove_file(dir.join("index.db")).ok();
+}
+
+async fn power_cut(node: &mut Node, log: &Log, seq: u64) {
+    node.kill();
+    cut(&node.store(), seq);
+    node.restart();
+    node.wait_ready();
+    until("it is back", DEADLINE, async || {
+        log.last_sequence().await.is_ok()
+    })
+    .await;
+    let last = log.last_sequence().await.expect("a broker");
+    assert_eq!(last, seq - 1, "the batch is torn");
+}
+
+/// Returns what the tenant's and the account's ledgers hold.
+async fn held(money: &Money) -> (i64, i64) {
+    let mut figures = Vec::new();
+    for key in [key(), account_key()] {
+        let balance = money
+            .balance(&key)
+            .await
+            .expect("a broker")
+            .expect("an open day");
+        let held = balance
+            .values()
+            .map(|unit| unit.held)
+            .sum::<rust_decimal::Decimal>();
+        figures.push(i64::try_from(held).expect("a small number"));
+    }
+    (figures[0], figures[1])
+}
+
+#[tokio::test]
+async fn hold_without_its_task_is_taken_back_at_start_once() {
+    let mut node = Node::start();
+    let (_broker, log) = open(&node.endpoint(), &config(1)).await;
+    let (kept, torn) = (fresh_task_id(), new_task(&fresh_task_id(), video(7)));
+    let id = torn.event.task.task_id.clone();
+    let money = writer(&log).await;
+    money
+        .accept(vec![new_task(&kept, video(5))], DEADLINE)
+        .await
+        .expect("accepted");
+    let seq = money
+        .accept(vec![torn.clone()], DEADLINE)
+        .await
+        .expect("accepted")[0];
+    drop(money);
+    power_cut(&mut node, &log, seq).await;
+    assert!(log.load(&id).await.expect("a broker").is_none());
+    assert_eq!(orphans(&everything(&log).await).len(), 2);
+    let money = writer(&log).await;
+    assert_eq!(held(&money).await, (5, 5));
+    assert_eq!(repair(&log).await.expect("a broker"), 0, "once");
+    // The caller, who never had an answer, tries the same commit again, and it is torn again.
+    let seq = money
+        .accept(vec![torn.clone()], DEADLINE)
+        .await
+        .expect("accepted")[0];
+    power_cut(&mut node, &log, seq).await;
+    // The writer that is running notices the restart by itself.
+    money.accept(vec![torn], DEADLINE).await.expect("accepted");
+    assert_eq!(held(&money).await, (12, 12));
+    let messages = everything(&log).await;
+    assert_eq!(audit_torn(&messages), 2);
+    assert_eq!(count(&messages, &key(), EntryKind::Adjustment), 2);
+}
+
+#[tokio::test]
+async fn settlement_without_its_event_is_taken_back_and_settled_again() {
+    let mut node = Node::start();
+    let (_broker, log) = open(&node.endpoint(), &config(1)).await;
+    let money = writer(&log).await;
+    let id = fresh_task_id();
+    money
+        .accept(vec![new_task(&id, video(5))], DEADLINE)
+        .await
+        .expect("accepted");
+    let on = end(&log, &id).await;
+    let closing = billed(&on.task, &[video(6)]);
+    money.settle(&on, closing.clone()).await.expect("settled");
+    let seq = log.last_sequence().await.expect("a broker");
+    power_cut(&mut node, &log, seq).await;
+    let money = writer(&log).await;
+    assert_eq!(held(&money).await, (5, 5));
+    let on = log.load(&id).await.expect("a broker").expect("a task");
+    assert!(on.task.relay.settled_at.is_none());
+    money.settle(&on, closing).await.expect("settled");
+    assert_eq!(held(&money).await, (0, 0));
+    assert_eq!(audit_torn(&everything(&log).await), 1);
+}
+
+#[tokio::test]
+async fn whole_batches_are_left_alone() {
+    let node = Node::start();
+    let (_broker, log) = open(&node.endpoint(), &config(1)).await;
+    let money = writer(&log).await;
+    for _ in 0..30 {
+        let tasks = (0..12)
+            .map(|_| new_task(&fresh_task_id(), video(0)))
+            .collect();
+        money.accept(tasks, DEADLINE).await.expect("accepted");
+    }
+    let messages = everything(&log).await;
+    assert!(messages.len() > 1_000, "more than the window");
+    assert_eq!(repair(&log).await.expect("a broker"), 0);
+    let newest = &messages[messages.len() - 20..];
+    assert!(
+        orphans(newest).is_empty(),
+        "a window that begins within a batch"
+    );
+    audit(&messages);
+}
