@@ -5,3 +5,5 @@ pub mod decide;
 pub mod edge;
 pub mod config;
 pub mod telemetry;
+
+pub mod sim;

@@ -27,5 +27,6 @@ mod requests;
 mod retry;
 mod schedule;
 mod signature;
+mod sim;
 mod trust;
 mod wire;
