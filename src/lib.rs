@@ -3,6 +3,8 @@
 pub mod model;
 pub mod decide;
 pub mod edge;
+pub mod stage;
+pub mod http;
 pub mod config;
 pub mod telemetry;
 

@@ -3,6 +3,8 @@
 
 mod broker;
 mod download;
+mod downloader;
+mod http;
 mod kit;
 mod kling_client;
 mod kling_on_sim;

@@ -28,5 +28,6 @@ mod retry;
 mod schedule;
 mod signature;
 mod sim;
+mod telemetry;
 mod trust;
 mod wire;

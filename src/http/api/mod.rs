@@ -1,0 +1,272 @@
+//! The submit API: extract, call, render. What a request means is intake's business.
+
+pub mod auth;
+pub mod events;
+
+use std::sync::Arc;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{FromRequestParts, Path, Query, Request, State};
+use axum::http::header::{ALLOW, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use self::auth::{Caller, Keys};
+use crate::config;
+use crate::edge::clock::Clock;
+use crate::model::ids::Tenant;
+use crate::model::ledger::{LedgerKey, LedgerOwner};
+use crate::model::problem::{Problem, ProblemCode};
+use crate::model::request::TaskRequest;
+use crate::model::submission::{Submission, parse_json};
+use crate::stage::feed::Feed;
+use crate::stage::intake::Intake;
+use crate::stage::views::Filter;
+use crate::telemetry;
+
+/// What the handlers share.
+#[derive(Clone, Debug)]
+pub struct Api {
+    intake: Intake,
+    feed: Feed,
+    clock: Clock,
+    keys: Arc<Keys>,
+    body_max_bytes: usize,
+    batch_body_max_bytes: usize,
+    stop: CancellationToken,
+}
+
+impl Api {
+    /// Makes the API over the submit path and the events. Live events end with the stop.
+    #[must_use]
+    pub fn new(
+        intake: Intake,
+        feed: Feed,
+        clock: Clock,
+        rules: &config::Api,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            intake,
+            feed,
+            clock,
+            keys: Arc::new(Keys::new(rules)),
+            body_max_bytes: rules.body_max_bytes,
+            batch_body_max_bytes: rules.batch_body_max_bytes,
+            stop,
+        }
+    }
+
+    /// Returns the routes.
+    pub fn router(self) -> Router {
+        Router::new()
+            .route("/v1/tasks", only(post(submit).get(list), "GET, POST"))
+            .route(
+                "/v1/tasks/{task}",
+                only(get(show).delete(cancel), "DELETE, GET"),
+            )
+            .route("/v1/tasks/{task}/events", only(get(events::of_task), "GET"))
+            .route("/v1/batches", only(post(submit_batch), "POST"))
+            .route("/v1/estimates", only(post(estimate), "POST"))
+            .route("/v1/events", only(get(events::of_all), "GET"))
+            .route("/v1/budget", only(get(budget), "GET"))
+            .route("/v1/usage", only(get(later), "GET"))
+            .route("/openapi.json", only(get(later), "GET"))
+            .route("/asyncapi.json", only(get(later), "GET"))
+            .route("/console", only(get(later), "GET"))
+            .fallback(no_path)
+            .with_state(self)
+    }
+}
+
+/// Answers other methods with a problem document.
+fn only(methods: MethodRouter<Api>, allowed: &'static str) -> MethodRouter<Api> {
+    methods.fallback(move || async move {
+        let detail = format!("this path takes {allowed}");
+        let mut response =
+            Refusal(Problem::new(ProblemCode::MethodNotAllowed, detail)).into_response();
+        response
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static(allowed));
+        response
+    })
+}
+
+/// A problem as an HTTP answer.
+#[derive(Debug)]
+pub struct Refusal(Problem);
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let code = self.0.code.as_str();
+        metrics::counter!(telemetry::TASKS_REFUSED, "code" => code).increment(1);
+        let status =
+            StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(&self.0)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if let Some(seconds) = self.0.retry_after_seconds {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+type Answer = Result<Response, Refusal>;
+
+async fn submit(State(api): State<Api>, caller: Caller, request: Request) -> Answer {
+    let tenant = caller.tenant()?;
+    let key = idempotency_key(request.headers())?;
+    let body: TaskRequest = read_json(request.into_body(), api.body_max_bytes).await?;
+    let accepted = api.intake.submit(tenant, key.as_deref(), &body).await?;
+    let location = format!("/v1/tasks/{}", accepted.task_id);
+    Ok((StatusCode::ACCEPTED, [(LOCATION, location)], Json(accepted)).into_response())
+}
+
+/// The body of `POST /v1/batches`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Batch {
+    tasks: Vec<TaskRequest>,
+}
+
+async fn submit_batch(State(api): State<Api>, caller: Caller, request: Request) -> Answer {
+    let tenant = caller.tenant()?;
+    let key = idempotency_key(request.headers())?;
+    let batch: Batch = read_json(request.into_body(), api.batch_body_max_bytes).await?;
+    let accepted = api
+        .intake
+        .submit_batch(tenant, key.as_deref(), &batch.tasks)
+        .await?;
+    Ok((StatusCode::ACCEPTED, Json(accepted)).into_response())
+}
+
+async fn estimate(State(api): State<Api>, caller: Caller, request: Request) -> Answer {
+    let tenant = caller.tenant()?;
+    let body = read_bytes(request.into_body(), api.batch_body_max_bytes).await?;
+    let submission = Submission::parse(&body)?;
+    let estimates = api.intake.estimate(tenant, submission.requests()).await?;
+    Ok(Json(estimates).into_response())
+}
+
+async fn show(State(api): State<Api>, caller: Caller, TaskPath(task): TaskPath) -> Answer {
+    let task = api.intake.task(caller.scope(), &task).await?;
+    Ok(Json(task).into_response())
+}
+
+async fn cancel(State(api): State<Api>, caller: Caller, TaskPath(task): TaskPath) -> Answer {
+    let task = api.intake.cancel(caller.scope(), &task).await?;
+    Ok(Json(task).into_response())
+}
+
+async fn list(
+    State(api): State<Api>,
+    caller: Caller,
+    Query(query): Query<Vec<(String, String)>>,
+) -> Answer {
+    let page = api
+        .intake
+        .list(caller.scope(), &Filter::parse(&query)?)
+        .await?;
+    Ok(Json(page).into_response())
+}
+
+async fn budget(
+    State(api): State<Api>,
+    caller: Caller,
+    Query(query): Query<Vec<(String, String)>>,
+) -> Answer {
+    let asked = query
+        .iter()
+        .find(|(name, _)| name == "tenant")
+        .map(|(_, value)| value.as_str());
+    let owner = match (caller.scope(), asked) {
+        (Some(tenant), _) => LedgerOwner::Tenant(tenant.clone()),
+        (None, None | Some(crate::model::ids::ACCOUNT)) => LedgerOwner::Account,
+        (None, Some(name)) => {
+            let invalid = |e| Problem::new(ProblemCode::InvalidRequest, format!("{e}"));
+            LedgerOwner::Tenant(Tenant::parse(name).map_err(|e| invalid(e).field("tenant"))?)
+        }
+    };
+    let key = LedgerKey {
+        owner,
+        day: api.intake.day(api.clock.now()),
+    };
+    let balance = api.intake.balance(&key).await?;
+    let owner = key.owner.as_str();
+    Ok(Json(json!({ "tenant": owner, "day": key.day, "balance": balance })).into_response())
+}
+
+/// The task that the path names.
+struct TaskPath(String);
+
+impl FromRequestParts<Api> for TaskPath {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Refusal> {
+        // What is no UTF-8 names no task.
+        let path = Path::<String>::from_request_parts(parts, api).await;
+        let Path(task) = path.map_err(|_| {
+            Problem::new(
+                ProblemCode::NotFound,
+                "the path names no task; check the id",
+            )
+        })?;
+        Ok(Self(task))
+    }
+}
+
+async fn later(_: Caller) -> Answer {
+    let detail = "this is documented and not there yet; the README lists what is missing";
+    Err(Problem::new(ProblemCode::NotImplemented, detail).into())
+}
+
+async fn no_path() -> Refusal {
+    Problem::new(
+        ProblemCode::NotFound,
+        "there is no such path; the README lists them",
+    )
+    .into()
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
+    let text = value.to_str().map_err(|_| {
+        let detail = "the Idempotency-Key must be 1 to 128 printable ASCII characters";
+        Problem::new(ProblemCode::InvalidRequest, detail).field("Idempotency-Key")
+    })?;
+    Ok(Some(text.to_owned()))
+}
+
+async fn read_json<T: DeserializeOwned>(body: Body, max_bytes: usize) -> Result<T, Problem> {
+    let bytes = read_bytes(body, max_bytes).await?;
+    parse_json(&bytes)
+}
+
+async fn read_bytes(body: Body, max_bytes: usize) -> Result<bytes::Bytes, Problem> {
+    to_bytes(body, max_bytes).await.map_err(|_| {
+        let detail = format!(
+            "the body is larger than {max_bytes} bytes or did not arrive whole; send media by \
+             URL and split batches"
+        );
+        Problem::new(ProblemCode::TooLarge, detail)
+    })
+}

@@ -1,0 +1,7 @@
+//! Callers come in: TLS and limits, callbacks, the submit API, health.
+
+pub mod tls;
+pub mod server;
+pub mod callbacks;
+pub mod api;
+pub mod health;

@@ -1,0 +1,130 @@
+//! From a request to the task that is to be: planned, priced, and not yet stored.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{CAUSE, Intake};
+use crate::decide::pricing::{PlanOptions, Planned, RefusalCode, check_not_before, plan};
+use crate::edge::nats::log::new_commit_id;
+use crate::edge::nats::money::NewTask;
+use crate::model::event::TaskEvent;
+use crate::model::ids::{TaskId, Tenant};
+use crate::model::problem::{Problem, ProblemCode};
+use crate::model::request::TaskRequest;
+use crate::model::task::{RelayState, Status, Task};
+
+impl Intake {
+    pub(super) fn plan(&self, request: &TaskRequest, now: Timestamp) -> Result<Planned, Problem> {
+        if request.reuse || request.off_peak {
+            let field = if request.reuse { "reuse" } else { "off_peak" };
+            let detail = format!("{field:?} is documented and not there yet; leave it out");
+            return Err(Problem::new(ProblemCode::NotImplemented, detail).field(field));
+        }
+        let planned = check_not_before(request.not_before, now).and_then(|()| {
+            let on = self.day(request.not_before.unwrap_or(now)).0;
+            let options = PlanOptions {
+                generations: self.rules.generations,
+                on,
+            };
+            plan(request, &self.rules.book, &options)
+        });
+        planned.map_err(|refusal| {
+            let code = match refusal.code {
+                RefusalCode::InvalidRequest => ProblemCode::InvalidRequest,
+                RefusalCode::UnknownPrice => ProblemCode::UnknownPrice,
+            };
+            let problem = Problem::new(code, refusal.message);
+            match refusal.field {
+                Some(field) => problem.field(field),
+                None => problem,
+            }
+        })
+    }
+
+    pub(super) fn new_task(
+        &self,
+        tenant: &Tenant,
+        cause: Option<&str>,
+        request: &TaskRequest,
+        now: Timestamp,
+    ) -> Result<NewTask, Problem> {
+        let planned = self.plan(request, now)?;
+        let task_id = match cause {
+            Some(cause) => TaskId::derived(tenant, CAUSE, cause),
+            None => fresh_id(tenant, now),
+        };
+        let hold = planned.price;
+        let relay = self.relay_state(&planned, request.not_before, now);
+        let task = Task {
+            task_id,
+            tenant: tenant.clone(),
+            kling_task_id: None,
+            product: request.product,
+            model: planned.model,
+            status: Status::Requested,
+            labels: request.labels.clone(),
+            occurred_at: now,
+            retry_of: None,
+            mode: planned.mode,
+            duration: planned.duration,
+            audio: planned.audio,
+            purpose: request.purpose,
+            estimate: hold,
+            error: None,
+            billing: None,
+            assets: Vec::new(),
+            held: None,
+            deduction: Vec::new(),
+            overrun: Vec::new(),
+            relay,
+        };
+        let event = TaskEvent {
+            task,
+            call: Some(planned.call),
+            outputs: Vec::new(),
+        };
+        Ok(NewTask {
+            event,
+            hold,
+            commit_id: new_commit_id(),
+            traceparent: None,
+        })
+    }
+
+    fn relay_state(
+        &self,
+        planned: &Planned,
+        not_before: Option<Timestamp>,
+        now: Timestamp,
+    ) -> RelayState {
+        let not_before = not_before.filter(|at| *at > now);
+        RelayState {
+            requested_at: now,
+            requested_seq: 0,
+            expires_at: now + SignedDuration::try_from(self.rules.retention).unwrap_or_default(),
+            day: self.day(not_before.unwrap_or(now)),
+            account_held: false,
+            price_book: self.rules.book.name().to_owned(),
+            request_digest: planned.request_digest.clone(),
+            generation: planned.generation,
+            path: planned.call.path.clone(),
+            slots: planned.slots.clone(),
+            not_before,
+            attempts: 0,
+            claim: None,
+            may_exist: false,
+            dispatching: 0,
+            lookups: 0,
+            changed_at: now,
+            stalled: 0,
+            stalled_at: None,
+            outputs: 0,
+            stored_at: None,
+            settled_at: None,
+        }
+    }
+}
+
+fn fresh_id(tenant: &Tenant, now: Timestamp) -> TaskId {
+    let ms = u64::try_from(now.as_millisecond()).unwrap_or(0);
+    TaskId::from_bits(tenant, ulid::Ulid::from_parts(ms, rand::random()).into())
+}

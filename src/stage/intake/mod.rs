@@ -1,0 +1,339 @@
+//! Request to price, hold and `requested`: one atomic commit, and then the answer.
+//!
+//! HTTP, NATS and the command line all come through here. It leaves the limit to the money writer,
+//! which alone knows the balance at the moment of acceptance.
+
+mod compose;
+mod repeats;
+mod refusals;
+mod cancel;
+mod service;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::civil::Time;
+use jiff::tz::TimeZone;
+
+use crate::decide::admission::admit;
+use crate::decide::budget::day_of;
+use crate::decide::ledger;
+use crate::decide::pricing::{Generations, PriceBook};
+use crate::edge::clock::Clock;
+use crate::edge::nats::log::{Committed, Log};
+use crate::edge::nats::money::{AcceptError, Money, MoneyRules};
+use crate::model::amount::{Amount, sum_by_unit};
+use crate::model::answer::{Accepted, AcceptedBatch, Estimates, TaskPage};
+use crate::model::ids::{Day, TaskId, Tenant};
+use crate::model::ledger::{Balance, LedgerKey, LedgerOwner};
+use crate::model::problem::Problem;
+use crate::model::request::TaskRequest;
+use crate::model::task::Task;
+use crate::stage::views::{Filter, Views};
+use crate::telemetry;
+
+pub use self::service::serve;
+
+use self::cancel::{cancelled, is_cancelled};
+use self::refusals::{
+    away, check_batch, check_key, in_batch, no_task, parse_task_id, refused, unavailable,
+};
+use self::repeats::{accepted, cause_of};
+
+/// Tasks in one batch: with two ledgers that is 900 messages, and the broker's commit takes 1,000.
+pub const BATCH_MAX: usize = 300;
+const IDEMPOTENCY_KEY_MAX: usize = 128;
+const PAGE_DEFAULT: usize = 50;
+/// What the ids of tasks with an idempotency key are derived from.
+const CAUSE: &str = "idempotency-key";
+
+/// What intake decides by.
+#[derive(Clone, Debug)]
+pub struct IntakeRules {
+    /// The price book in force.
+    pub book: PriceBook,
+    /// What the configured credentials can reach.
+    pub generations: Generations,
+    /// The zone of the budget day.
+    pub time_zone: TimeZone,
+    /// When the budget day starts.
+    pub day_starts: Time,
+    /// What the money writer works by: a day without entries has its limits.
+    pub money: MoneyRules,
+    /// How long a caller waits for the commit.
+    pub accept_timeout: Duration,
+    /// How long task events are kept.
+    pub retention: Duration,
+}
+
+/// The submit path.
+#[derive(Clone, Debug)]
+pub struct Intake {
+    log: Log,
+    money: Money,
+    views: Views,
+    clock: Clock,
+    rules: std::sync::Arc<IntakeRules>,
+}
+
+impl Intake {
+    /// Makes the submit path.
+    #[must_use]
+    pub fn new(log: Log, money: Money, views: Views, clock: Clock, rules: IntakeRules) -> Self {
+        Self {
+            log,
+            money,
+            views,
+            clock,
+            rules: std::sync::Arc::new(rules),
+        }
+    }
+
+    /// Accepts one request, or refuses it. When it returns `Ok`, the request is stored.
+    ///
+    /// # Errors
+    /// A [`Problem`] for the caller; with `unavailable` the outcome is unknown, and the same
+    /// idempotency key finds out.
+    pub async fn submit(
+        &self,
+        tenant: &Tenant,
+        key: Option<&str>,
+        request: &TaskRequest,
+    ) -> Result<Accepted, Problem> {
+        let now = self.clock.now();
+        let cause = key.map(check_key).transpose()?;
+        let new = self.new_task(tenant, cause, request, now)?;
+        if let Some(earlier) = self.earlier(cause, &new).await? {
+            self.no_more(tenant, cause.unwrap_or_default(), 1).await?;
+            return Ok(earlier);
+        }
+        let accepted = accepted(&new.event.task);
+        match self
+            .money
+            .accept(vec![new.clone()], self.rules.accept_timeout)
+            .await
+        {
+            Ok(_) => {}
+            // A racing request with the same key was first.
+            Err(AcceptError::Exists(_)) if cause.is_some() => {
+                let earlier = self.earlier(cause, &new).await?.ok_or_else(unavailable)?;
+                self.no_more(tenant, cause.unwrap_or_default(), 1).await?;
+                return Ok(earlier);
+            }
+            Err(error) => return Err(refused(error, std::slice::from_ref(&new))),
+        }
+        announce(&new.event.task);
+        Ok(accepted)
+    }
+
+    /// Accepts a batch in one commit, all or nothing.
+    ///
+    /// # Errors
+    /// As [`Intake::submit`]; `too-large` above [`BATCH_MAX`] tasks.
+    pub async fn submit_batch(
+        &self,
+        tenant: &Tenant,
+        key: Option<&str>,
+        requests: &[TaskRequest],
+    ) -> Result<AcceptedBatch, Problem> {
+        check_batch(requests)?;
+        let now = self.clock.now();
+        let key = key.map(check_key).transpose()?;
+        let mut tasks = Vec::with_capacity(requests.len());
+        for (i, request) in requests.iter().enumerate() {
+            let cause = key.map(|key| cause_of(key, i));
+            let task = self.new_task(tenant, cause.as_deref(), request, now);
+            tasks.push(task.map_err(|problem| in_batch(problem, i))?);
+        }
+        let task_ids: Vec<TaskId> = tasks.iter().map(|t| t.event.task.task_id.clone()).collect();
+        let estimate = sum_by_unit(tasks.iter().map(|task| task.hold));
+        let answer = AcceptedBatch { task_ids, estimate };
+        // A batch is all or nothing, so its first task tells of all.
+        if let Some(key) = key
+            && self.earlier(Some(key), &tasks[0]).await?.is_some()
+        {
+            return self.same_batch(tenant, key, &tasks).await.map(|()| answer);
+        }
+        match self
+            .money
+            .accept(tasks.clone(), self.rules.accept_timeout)
+            .await
+        {
+            Ok(_) => tasks.iter().for_each(|task| announce(&task.event.task)),
+            Err(AcceptError::Exists(_)) if key.is_some() => {
+                self.same_batch(tenant, key.unwrap_or_default(), &tasks)
+                    .await?;
+            }
+            Err(error) => return Err(refused(error, &tasks)),
+        }
+        Ok(answer)
+    }
+
+    /// Prices requests, and tells whether they would be accepted now; nothing is stored.
+    ///
+    /// # Errors
+    /// A [`Problem`], as for a submission.
+    pub async fn estimate(
+        &self,
+        tenant: &Tenant,
+        requests: &[TaskRequest],
+    ) -> Result<Estimates, Problem> {
+        check_batch(requests)?;
+        let now = self.clock.now();
+        let mut estimates = Vec::with_capacity(requests.len());
+        let mut by_day: std::collections::BTreeMap<Day, Vec<Amount>> = Default::default();
+        for (i, request) in requests.iter().enumerate() {
+            let planned = self
+                .plan(request, now)
+                .map_err(|problem| in_batch(problem, i))?;
+            by_day
+                .entry(self.day(request.not_before.unwrap_or(now)))
+                .or_default()
+                .push(planned.price);
+            estimates.push(planned.price);
+        }
+        let mut allowed = true;
+        for (day, prices) in by_day {
+            let owner = LedgerOwner::Tenant(tenant.clone());
+            let balance = self.balance(&LedgerKey { owner, day }).await?;
+            let account = match &self.rules.money.account_limits {
+                Some(_) => {
+                    let owner = LedgerOwner::Account;
+                    Some(self.balance(&LedgerKey { owner, day }).await?)
+                }
+                None => None,
+            };
+            allowed &= admit(&prices, &balance, account.as_ref()).is_ok();
+        }
+        let total = sum_by_unit(estimates.iter().copied());
+        let remaining = self.remaining(tenant, self.day(now), &total).await?;
+        Ok(Estimates {
+            estimates,
+            total,
+            allowed,
+            remaining,
+        })
+    }
+
+    /// Reads a day's balance; a day without entries shows the limits that it will open with.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub async fn balance(&self, key: &LedgerKey) -> Result<Balance, Problem> {
+        let balance = self.log.balance(key).await.map_err(|error| away(&error))?;
+        Ok(balance.unwrap_or_else(|| {
+            ledger::with_limits(Balance::new(), &self.rules.money.limits_of(&key.owner))
+        }))
+    }
+
+    async fn remaining(
+        &self,
+        tenant: &Tenant,
+        day: Day,
+        total: &[Amount],
+    ) -> Result<Vec<Amount>, Problem> {
+        let key = LedgerKey {
+            owner: LedgerOwner::Tenant(tenant.clone()),
+            day,
+        };
+        let balance = self.balance(&key).await?;
+        let left = |unit| ledger::remaining(&balance, unit).unwrap_or_default();
+        Ok(total
+            .iter()
+            .map(|amount| Amount::new(left(amount.unit), amount.unit))
+            .collect())
+    }
+
+    /// Reads a task of that tenant, or of anybody for an operator.
+    ///
+    /// # Errors
+    /// `not-found` also for another tenant's task.
+    pub async fn task(&self, tenant: Option<&Tenant>, task_id: &str) -> Result<Task, Problem> {
+        let task_id = parse_task_id(tenant, task_id)?;
+        let loaded = self
+            .log
+            .load(&task_id)
+            .await
+            .map_err(|error| away(&error))?;
+        loaded
+            .map(|loaded| loaded.task)
+            .ok_or_else(|| no_task(task_id.as_str()))
+    }
+
+    /// Lists a tenant's tasks, or everybody's, newest first, a page at a time.
+    ///
+    /// # Errors
+    /// `unavailable` while the log cannot be read.
+    pub async fn list(
+        &self,
+        tenant: Option<&Tenant>,
+        filter: &Filter,
+    ) -> Result<TaskPage, Problem> {
+        let limit = filter.limit.unwrap_or(PAGE_DEFAULT);
+        let (places, next) = self.views.read().page(tenant, filter, limit);
+        let mut tasks = Vec::with_capacity(places.len());
+        for seq in places {
+            // An event may expire between the index and the read; the page is then one task
+            // shorter.
+            if let Some(recorded) = self.log.get(seq).await.map_err(|error| away(&error))? {
+                tasks.push(recorded.task_event().map_err(|error| away(&error))?.task);
+            }
+        }
+        Ok(TaskPage {
+            tasks,
+            next_cursor: next.map(|place| place.to_string()),
+        })
+    }
+
+    /// Cancels a task that has not been dispatched; its hold is voided by the accountant.
+    ///
+    /// # Errors
+    /// `not-cancellable` once Kling may have the task: Kling has no cancel.
+    pub async fn cancel(&self, tenant: Option<&Tenant>, task_id: &str) -> Result<Task, Problem> {
+        let task_id = parse_task_id(tenant, task_id)?;
+        loop {
+            let loaded = self
+                .log
+                .load(&task_id)
+                .await
+                .map_err(|error| away(&error))?;
+            let loaded = loaded.ok_or_else(|| no_task(task_id.as_str()))?;
+            if is_cancelled(&loaded.task) {
+                return Ok(loaded.task);
+            }
+            let event = cancelled(&loaded.task, self.clock.now())?;
+            let after = event.body.task.clone();
+            match self
+                .log
+                .commit(&loaded, event)
+                .await
+                .map_err(|error| away(&error))?
+            {
+                Committed::Stored { .. } => {
+                    ended(&after);
+                    return Ok(after);
+                }
+                Committed::MovedOn => {}
+            }
+        }
+    }
+
+    /// Returns the budget day at a time.
+    #[must_use]
+    pub fn day(&self, at: Timestamp) -> Day {
+        day_of(at, &self.rules.time_zone, self.rules.day_starts)
+    }
+}
+
+fn announce(task: &Task) {
+    metrics::counter!(telemetry::TASKS_ACCEPTED, "product" => task.product.as_str()).increment(1);
+    tracing::info!(task.id = %task.task_id, tenant.id = %task.tenant, product = %task.product,
+        model = task.model, held = %task.estimate, "accepted");
+}
+
+/// Tells of a task that ended here, as the other stages do.
+fn ended(task: &Task) {
+    let (status, model) = (task.status.as_str(), task.model.clone());
+    metrics::counter!(telemetry::TASKS_ENDED, "status" => status, "model" => model).increment(1);
+    tracing::info!(task.id = %task.task_id, tenant.id = %task.tenant, "cancelled");
+}

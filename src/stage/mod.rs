@@ -1,0 +1,14 @@
+//! When: one async stage per arrow of the flow, in flow order. Stages never import one another;
+//! they meet on streams.
+
+pub mod runner;
+pub mod look_up;
+pub mod intake;
+pub mod dispatcher;
+pub mod receiver;
+pub mod completer;
+pub mod reconciler;
+pub mod downloader;
+pub mod accountant;
+pub mod views;
+pub mod feed;
