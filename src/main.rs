@@ -1,3 +1,12 @@
-//! The `kling-relay` program.
+//! The `kling-relay` program: parse arguments, start telemetry, run one command, set the exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use kling_relay::cli::Cli;
+
+fn main() -> ExitCode {
+    // Two providers in one process panic at the first handshake, so one is named before any.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    kling_relay::cli::run(Cli::parse())
+}

@@ -1,7 +1,10 @@
 //! Tests that need a real nats-server.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
+mod api;
 mod broker;
+mod cli;
+mod demo;
 mod download;
 mod downloader;
 mod http;
@@ -11,7 +14,9 @@ mod kling_on_sim;
 mod log;
 mod money;
 mod outages;
+mod pipeline;
 mod private_server;
+mod program;
 mod races;
 mod schema;
 mod scripted_kling;
@@ -20,3 +25,4 @@ mod storage;
 mod streams;
 mod topology;
 mod torn;
+mod world;

@@ -26,6 +26,7 @@ mod request_digest;
 mod requests;
 mod retry;
 mod schedule;
+mod schemas;
 mod signature;
 mod sim;
 mod telemetry;

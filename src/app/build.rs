@@ -1,0 +1,247 @@
+//! Each stage from the configuration and the edges.
+
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{self, Config, LimitSetting, Role, Thresholds};
+use crate::decide::budget::{parse_day_starts, resolve};
+use crate::decide::ledger::Limits;
+use crate::decide::pricing::{Generations, PriceBook};
+use crate::decide::retry::{Backoff, after_read};
+use crate::decide::trust::UnsignedPolicy;
+use crate::edge::clock::Clock;
+use crate::edge::fetch::{Fetcher, Spool};
+use crate::edge::kling::callback_url::CapabilityKeys;
+use crate::edge::kling::client::Client;
+use crate::edge::kling::signature::WebhookSecrets;
+use crate::edge::nats::log::Log;
+use crate::edge::nats::money::{Money, MoneyRules, THRESHOLDS_MAX};
+use crate::edge::nats::{Broker, Endpoint, topology};
+use crate::edge::storage::Storage;
+use crate::stage::completer::Completer;
+use crate::stage::dispatcher::{DispatchRules, Dispatcher, SlotRules};
+use crate::stage::downloader::Downloader;
+use crate::stage::intake::{Intake, IntakeRules};
+use crate::stage::receiver::Receiver;
+use crate::stage::views::Views;
+
+/// The neighbours of this process.
+pub(super) struct Edges {
+    pub(super) broker: Broker,
+    pub(super) log: Log,
+    pub(super) clock: Clock,
+    /// Where a role moves money.
+    pub(super) money: Option<Money>,
+    kling: Option<Arc<Client>>,
+}
+
+impl Edges {
+    pub(super) async fn connect(
+        config: &Config,
+        roles: &[Role],
+        endpoint: &Endpoint,
+        clock: Clock,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Self> {
+        let broker = Broker::connect(&config.nats, endpoint).await?;
+        topology::ensure(&broker, &config.nats, &config.runner).await?;
+        let log = Log::new(
+            &broker,
+            clock.clone(),
+            &config.environment,
+            &config.nats,
+            &config.retention,
+        );
+        let moves_money = roles.contains(&Role::Intake) || roles.contains(&Role::Accountant);
+        let money = if moves_money {
+            Some(Money::start(log.clone(), money_rules(config)?, stop.clone()).await?)
+        } else {
+            None
+        };
+        let calls = roles
+            .iter()
+            .any(|role| role.calls_kling() || *role == Role::Downloader);
+        let kling = if calls {
+            Some(Arc::new(client(config, &clock)?))
+        } else {
+            None
+        };
+        Ok(Self {
+            broker,
+            log,
+            clock,
+            money,
+            kling,
+        })
+    }
+
+    pub(super) fn kling(&self) -> anyhow::Result<Arc<Client>> {
+        self.kling
+            .clone()
+            .context("this role needs Kling's credentials: set kling.api_key")
+    }
+}
+
+fn client(config: &Config, clock: &Clock) -> anyhow::Result<Client> {
+    let backoff = Backoff {
+        base: config.kling.read_backoff_base,
+        cap: config.kling.read_backoff_cap,
+        attempts_max: config.kling.read_attempts_max,
+    };
+    let retry = move |failure: &_, attempt| after_read(failure, attempt, backoff, rand::random());
+    Ok(Client::new(&config.kling, Box::new(retry), clock.clone())?)
+}
+
+/// Reads the configured price book: a name, or a file.
+pub(super) fn book(pricing: &config::Pricing) -> anyhow::Result<PriceBook> {
+    let name = &pricing.book;
+    if let Ok(book) = PriceBook::named(name) {
+        return Ok(book);
+    }
+    let text = std::fs::read_to_string(name).with_context(|| {
+        format!("pricing.book {name:?} is neither a price book of ours nor a file")
+    })?;
+    PriceBook::parse(&text).with_context(|| format!("the price book {name:?}"))
+}
+
+/// Checks what only the price book can tell: that it is there, and that the budget fits it.
+///
+/// # Errors
+/// The key, and what is wrong with it.
+pub fn check(config: &Config) -> anyhow::Result<()> {
+    money_rules(config).map(|_| ())
+}
+
+fn money_rules(config: &Config) -> anyhow::Result<MoneyRules> {
+    let book = book(&config.pricing)?;
+    let budget = &config.budget;
+    let over = |key: &str, setting: Option<&LimitSetting>, without: &Limits| {
+        resolve(setting, without, book.main_unit()).with_context(|| key.to_owned())
+    };
+    let daily = over(
+        "budget.daily_limit",
+        budget.daily_limit.as_ref(),
+        book.daily_limits(),
+    )?;
+    let mut rules = MoneyRules::new(daily.clone());
+    for (tenant, setting) in &budget.tenants {
+        let own = over(&format!("budget.tenants.{tenant}"), Some(setting), &daily)?;
+        rules.tenants.insert(tenant.clone(), own);
+    }
+    if let Some(setting) = &budget.account_daily_limit {
+        let limits = over(
+            "budget.account_daily_limit",
+            Some(setting),
+            book.daily_limits(),
+        )?;
+        rules.account_limits = Some(limits);
+    }
+    rules.thresholds = match &budget.alert_threshold {
+        Thresholds::One(one) => vec![*one],
+        Thresholds::Several(several) => several.clone(),
+    };
+    let thresholds = rules.thresholds.len();
+    if thresholds > THRESHOLDS_MAX {
+        bail!("budget.alert_threshold: {thresholds} are too many, at most {THRESHOLDS_MAX}");
+    }
+    Ok(rules)
+}
+
+pub(super) fn intake(config: &Config, edges: &Edges, views: &Views) -> anyhow::Result<Intake> {
+    let money = edges.money.clone().context("intake has no money writer")?;
+    let generations = match &config.kling.api_key {
+        Some(_) => Generations::Both,
+        None if config.kling.access_key.is_some() => Generations::LegacyOnly,
+        None => Generations::Both,
+    };
+    let rules = IntakeRules {
+        book: book(&config.pricing)?,
+        generations,
+        time_zone: jiff::tz::TimeZone::get(&config.budget.time_zone)
+            .with_context(|| format!("budget.time_zone {:?}", config.budget.time_zone))?,
+        day_starts: parse_day_starts(&config.budget.day_starts)?,
+        money: money_rules(config)?,
+        accept_timeout: config.api.accept_timeout,
+        retention: config.retention.tasks,
+    };
+    Ok(Intake::new(
+        edges.log.clone(),
+        money,
+        views.clone(),
+        edges.clock.clone(),
+        rules,
+    ))
+}
+
+pub(super) fn dispatcher(
+    config: &Config,
+    edges: &Edges,
+    views: &Views,
+) -> anyhow::Result<Dispatcher> {
+    let rules = DispatchRules {
+        rules: config.dispatcher.clone(),
+        slots: SlotRules {
+            default: config.kling.max_concurrent,
+            by_version: config.kling.concurrency.clone().into_iter().collect(),
+        },
+        request_timeout: config.kling.request_timeout,
+        public_url: config
+            .receiver
+            .public_url
+            .clone()
+            .context("receiver.public_url is missing")?,
+        keys: CapabilityKeys::parse(&config.receiver.capability_keys)?,
+    };
+    let (log, clock) = (edges.log.clone(), edges.clock.clone());
+    Ok(Dispatcher::new(
+        log,
+        edges.kling()?,
+        views.clone(),
+        clock,
+        rules,
+    ))
+}
+
+pub(super) fn receiver(config: &Config, edges: &Edges) -> anyhow::Result<Receiver> {
+    Ok(Receiver::new(
+        edges.log.clone(),
+        edges.clock.clone(),
+        CapabilityKeys::parse(&config.receiver.capability_keys)?,
+        WebhookSecrets::parse(&config.receiver.webhook_secrets)?,
+        config.receiver.unsigned,
+        config.receiver.store_timeout,
+    ))
+}
+
+pub(super) fn completer(config: &Config, edges: &Edges) -> anyhow::Result<Completer> {
+    let unsigned = match config.receiver.unsigned {
+        config::Unsigned::Confirm => UnsignedPolicy::Confirm,
+        config::Unsigned::Accept => UnsignedPolicy::Accept,
+        config::Unsigned::Reject => UnsignedPolicy::Reject,
+    };
+    Ok(Completer::new(
+        edges.log.clone(),
+        edges.kling()?,
+        edges.clock.clone(),
+        unsigned,
+    ))
+}
+
+pub(super) fn downloader(config: &Config, edges: &Edges) -> anyhow::Result<Downloader> {
+    let spool = Spool::open(
+        &config.data_dir.join("spool"),
+        config.storage.spool_max_bytes,
+    )?;
+    let fetcher = Fetcher::new(&config.storage, spool, edges.clock.clone())?;
+    let storage = Storage::open(&config.storage, &config.data_dir)?;
+    Ok(Downloader::new(
+        edges.log.clone(),
+        edges.kling()?,
+        fetcher,
+        storage,
+        edges.clock.clone(),
+        config.storage.concurrency,
+    ))
+}

@@ -1,0 +1,370 @@
+//! The only wiring: configuration to edges, stages and supervised tasks, and their drain.
+
+mod build;
+mod supervise;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::build::Edges;
+use self::supervise::Supervisor;
+use crate::config::{Config, Role};
+use crate::edge::clock::Clock;
+use crate::edge::nats::server::{PrivateServer, ServerError, enter, fit_to_disk};
+use crate::edge::nats::topology::Consumer;
+use crate::edge::nats::{Broker, Endpoint};
+use crate::http::api::Api;
+use crate::http::callbacks;
+use crate::http::health::{self, Readiness};
+use crate::http::server::{self, Listen, Listener};
+use crate::stage::accountant::Accountant;
+use crate::stage::feed::Feed;
+use crate::stage::intake;
+use crate::stage::reconciler::Reconciler;
+use crate::stage::runner::Runner;
+use crate::stage::views::Views;
+use crate::telemetry::{self, Recorder};
+
+pub use self::build::check;
+
+/// A running service.
+pub struct App {
+    edges: Edges,
+    views: Views,
+    readiness: Readiness,
+    /// Stops the roles.
+    stop: CancellationToken,
+    /// Stops what the roles lean on, after them.
+    stop_base: CancellationToken,
+    roles: TaskTracker,
+    listeners: Vec<(&'static str, Listener)>,
+    server: Option<PrivateServer>,
+}
+
+/// What the roles share, handed to each starter.
+struct Wiring<'a> {
+    config: &'a Config,
+    edges: &'a Edges,
+    views: &'a Views,
+    runner: Runner,
+    supervisor: Supervisor,
+    stop: CancellationToken,
+}
+
+impl App {
+    /// Starts these roles, and a private broker if none is configured.
+    ///
+    /// # Errors
+    /// What cannot be had: the broker, an address, a certificate, a credential.
+    pub async fn start(
+        config: &Config,
+        roles: &[Role],
+        clock: Clock,
+        recorder: Recorder,
+    ) -> anyhow::Result<Self> {
+        let mut config = config.clone();
+        let (server, endpoint) = match Endpoint::configured(&config.nats) {
+            Some(endpoint) => (None, endpoint),
+            None => {
+                // The defaults suit a server; a laptop with a full disk should start as well.
+                fit_to_disk(&mut config.nats, &config.data_dir);
+                private_server(&config, &clock).await?
+            }
+        };
+        let config = &config;
+        let (stop, stop_base) = (CancellationToken::new(), CancellationToken::new());
+        let edges = Edges::connect(config, roles, &endpoint, clock, &stop_base).await?;
+        let broker = edges.broker.clone();
+        let log = edges.log.clone();
+        let readiness = Readiness::builder()
+            .probe("broker", move || {
+                let connected = broker.is_connected();
+                async move {
+                    connected
+                        .then_some(())
+                        .ok_or_else(|| "not connected".to_owned())
+                }
+            })
+            .probe("streams", move || {
+                let log = log.clone();
+                async move {
+                    log.probe()
+                        .await
+                        .map_err(|e| telemetry::chain(&e).to_string())
+                }
+            })
+            .build(roles);
+        let tracker = TaskTracker::new();
+        let mut app = Self {
+            edges,
+            views: Views::default(),
+            readiness,
+            stop,
+            stop_base,
+            roles: tracker,
+            listeners: Vec::new(),
+            server,
+        };
+        app.start_base(config, recorder).await?;
+        for role in roles {
+            app.start_role(config, *role).await?;
+            app.readiness.running(*role);
+        }
+        app.roles.close();
+        tracing::info!(
+            roles = roles
+                .iter()
+                .map(|r| r.as_str())
+                .collect::<Vec<_>>()
+                .join(","),
+            "started"
+        );
+        Ok(app)
+    }
+
+    /// Views, metrics and the admin listener: what every process has.
+    async fn start_base(&mut self, config: &Config, recorder: Recorder) -> anyhow::Result<()> {
+        let (views, log) = (self.views.clone(), self.edges.log.clone());
+        let (clock, stop) = (self.edges.clock.clone(), self.stop_base.clone());
+        tokio::spawn(supervise::follow_views(views, log, clock, stop));
+        let gauges = supervise::keep_gauges(
+            self.views.clone(),
+            self.edges.log.clone(),
+            self.edges.clock.clone(),
+            self.stop_base.clone(),
+        );
+        tokio::spawn(gauges);
+        let (clock, stop) = (self.edges.clock.clone(), self.stop_base.clone());
+        tokio::spawn(health::keep_metrics(recorder.clone(), clock, stop));
+        let router = health::router(self.readiness.clone(), recorder);
+        let listen = Listen {
+            name: "admin",
+            address: config.admin.listen,
+            tls: &config.admin.tls,
+            limits: &config.admin.limits,
+            drain_timeout: config.runner.drain_timeout,
+        };
+        let (clock, stop) = (self.edges.clock.clone(), self.stop_base.clone());
+        self.listeners
+            .push(("admin", server::serve(listen, router, clock, stop).await?));
+        Ok(())
+    }
+
+    async fn start_role(&mut self, config: &Config, role: Role) -> anyhow::Result<()> {
+        let clock = self.edges.clock.clone();
+        let runner = Runner::new(self.edges.log.clone(), clock.clone(), config.runner.clone());
+        let supervisor = Supervisor::new(
+            role,
+            self.readiness.clone(),
+            self.roles.clone(),
+            clock,
+            self.stop.clone(),
+        );
+        let wiring = Wiring {
+            config,
+            edges: &self.edges,
+            views: &self.views,
+            runner,
+            supervisor,
+            stop: self.stop.clone(),
+        };
+        match role {
+            Role::Intake => {
+                let listener = wiring.intake().await?;
+                self.listeners.push(("api", listener));
+            }
+            Role::Dispatcher => wiring.dispatcher()?,
+            Role::Receiver => {
+                let listener = wiring.receiver().await?;
+                self.listeners.push(("receiver", listener));
+            }
+            Role::Completer => wiring.completer()?,
+            Role::Downloader => wiring.downloader()?,
+            Role::Accountant => wiring.accountant()?,
+            Role::Reconciler => wiring.reconciler()?,
+        }
+        Ok(())
+    }
+
+    /// Returns where a listener is bound: `api`, `receiver` or `admin`.
+    #[must_use]
+    pub fn address(&self, listener: &str) -> Option<SocketAddr> {
+        self.listeners
+            .iter()
+            .find(|(name, _)| *name == listener)
+            .map(|(_, l)| l.address())
+    }
+
+    /// Returns the broker's connection.
+    #[must_use]
+    pub fn broker(&self) -> &Broker {
+        &self.edges.broker
+    }
+
+    /// Returns the log.
+    #[must_use]
+    pub fn log(&self) -> &crate::edge::nats::log::Log {
+        &self.edges.log
+    }
+
+    /// Returns the views.
+    #[must_use]
+    pub fn views(&self) -> &Views {
+        &self.views
+    }
+
+    /// Returns what `/readyz` answers from.
+    #[must_use]
+    pub fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+
+    /// Stops taking work, finishes what is in hand within the configured bounds, and disconnects.
+    pub async fn stop(self) {
+        self.readiness.stopping();
+        self.stop.cancel();
+        let (base, public): (Vec<_>, Vec<_>) = self
+            .listeners
+            .into_iter()
+            .partition(|(name, _)| *name == "admin");
+        for (_, listener) in public {
+            listener.finished().await;
+        }
+        self.roles.wait().await;
+        self.stop_base.cancel();
+        if let Some(mut money) = self.edges.money {
+            money.stopped().await;
+        }
+        for (_, listener) in base {
+            listener.finished().await;
+        }
+        self.edges.broker.drain().await;
+        if let Some(server) = self.server {
+            server.stop().await;
+        }
+        tracing::info!("stopped");
+    }
+}
+
+/// Starts the private broker; another process of the same data directory may run it already.
+async fn private_server(
+    config: &Config,
+    clock: &Clock,
+) -> Result<(Option<PrivateServer>, Endpoint), ServerError> {
+    match PrivateServer::start(&config.data_dir, &config.nats, clock).await {
+        Ok((server, endpoint)) => Ok((Some(server), endpoint)),
+        Err(ServerError::InUse { .. }) => enter(&config.data_dir, &config.nats, clock).await,
+        Err(error) => Err(error),
+    }
+}
+
+impl Wiring<'_> {
+    async fn intake(self) -> anyhow::Result<Listener> {
+        let edges = self.edges;
+        let intake = build::intake(self.config, edges, self.views)?;
+        let api = Api::new(
+            intake.clone(),
+            Feed::new(edges.log.clone()),
+            edges.clock.clone(),
+            &self.config.api,
+            self.stop.clone(),
+        );
+        let (broker, stop) = (edges.broker.clone(), self.stop.clone());
+        let requests_max = self.config.runner.in_flight_max;
+        self.supervisor.keep(move || {
+            let (broker, intake, stop) = (broker.clone(), intake.clone(), stop.clone());
+            async move {
+                if let Err(error) = intake::serve(&broker, intake, requests_max, stop).await {
+                    tracing::error!(error = error.to_string(), "the NATS service stopped");
+                }
+            }
+        });
+        let listen = Listen {
+            name: "api",
+            address: self.config.api.listen,
+            tls: &self.config.api.tls,
+            limits: &self.config.api.limits,
+            drain_timeout: self.config.runner.drain_timeout,
+        };
+        let router = api.router();
+        Ok(server::serve(listen, router, edges.clock.clone(), self.stop).await?)
+    }
+
+    fn dispatcher(self) -> anyhow::Result<()> {
+        let dispatcher = build::dispatcher(self.config, self.edges, self.views)?;
+        let (stop, drain) = (self.stop, self.config.runner.drain_timeout);
+        self.supervisor.keep(move || {
+            let (dispatcher, stop) = (dispatcher.clone(), stop.clone());
+            async move { dispatcher.run(stop, drain).await }
+        });
+        Ok(())
+    }
+
+    async fn receiver(self) -> anyhow::Result<Listener> {
+        let receiver = build::receiver(self.config, self.edges)?;
+        let router = callbacks::router(receiver, &self.config.receiver);
+        let listen = Listen {
+            name: "receiver",
+            address: self.config.receiver.listen,
+            tls: &self.config.receiver.tls,
+            limits: &self.config.receiver.limits,
+            drain_timeout: self.config.runner.drain_timeout,
+        };
+        Ok(server::serve(listen, router, self.edges.clock.clone(), self.stop).await?)
+    }
+
+    fn completer(self) -> anyhow::Result<()> {
+        let completer = Arc::new(build::completer(self.config, self.edges)?);
+        let (runner, stop) = (self.runner, self.stop);
+        self.supervisor.keep(move || {
+            let (runner, handler, stop) = (runner.clone(), completer.clone(), stop.clone());
+            async move { runner.run(Consumer::Completer, handler, stop).await }
+        });
+        Ok(())
+    }
+
+    fn downloader(self) -> anyhow::Result<()> {
+        let downloader = Arc::new(build::downloader(self.config, self.edges)?);
+        let (runner, stop) = (self.runner, self.stop);
+        self.supervisor.keep(move || {
+            let (runner, handler, stop) = (runner.clone(), downloader.clone(), stop.clone());
+            async move { runner.run(Consumer::Downloader, handler, stop).await }
+        });
+        Ok(())
+    }
+
+    fn accountant(self) -> anyhow::Result<()> {
+        let money = self
+            .edges
+            .money
+            .clone()
+            .context("the accountant has no money writer")?;
+        let accountant = Arc::new(Accountant::new(self.edges.log.clone(), money));
+        let (runner, stop) = (self.runner, self.stop);
+        self.supervisor.keep(move || {
+            let (runner, handler, stop) = (runner.clone(), accountant.clone(), stop.clone());
+            async move { runner.run(Consumer::Accountant, handler, stop).await }
+        });
+        Ok(())
+    }
+
+    fn reconciler(self) -> anyhow::Result<()> {
+        let reconciler = Arc::new(Reconciler::new(
+            self.edges.log.clone(),
+            self.edges.kling()?,
+            self.views.clone(),
+            self.edges.clock.clone(),
+            self.config.reconciler.clone(),
+        ));
+        let stop = self.stop;
+        self.supervisor.keep(move || {
+            let (reconciler, stop) = (reconciler.clone(), stop.clone());
+            async move { reconciler.run(stop).await }
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,96 @@
+//! `batch`: a file of tasks, estimated first, split into commits of the size that the broker takes.
+
+use super::connect::Connected;
+use super::output::Output;
+use super::{estimate, requests};
+use crate::cli::BatchArgs;
+use crate::edge::nats::topology;
+use crate::model::amount::sum_by_unit;
+use crate::model::answer::AcceptedBatch;
+use crate::model::ids::{TaskId, Tenant};
+use crate::model::request::TaskRequest;
+
+/// Tasks in one commit.
+const COMMIT_MAX: usize = 300;
+/// Bytes of one request to the service; the broker takes 1 MiB.
+const REQUEST_BYTES_MAX: usize = 900_000;
+
+/// Prices the file, and submits it if the budget allows all of it.
+///
+/// # Errors
+/// The service's refusal, with what is stored so far when a later part was refused.
+pub async fn run(link: &Connected, args: &BatchArgs, output: Output) -> anyhow::Result<bool> {
+    let tenant = Tenant::parse(&args.tenant.tenant)?;
+    let tasks = requests::from_file(&args.file)?;
+    let parts = split(&tasks)?;
+    let estimates = estimate::ask(link, &tenant, &parts).await?;
+    if args.estimate_only {
+        estimate::print(&estimates, output);
+        return Ok(estimates.allowed);
+    }
+    output.say(&estimate::text(&estimates));
+    if !estimates.allowed {
+        anyhow::bail!(
+            "the day's budget does not allow all of it, so nothing was submitted; see \
+             `kling-relay budget show`, or split the file"
+        );
+    }
+    if parts.len() > 1 {
+        output.say(&format!(
+            "{} tasks go in {} commits of at most {COMMIT_MAX}; each is all or nothing",
+            tasks.len(),
+            parts.len()
+        ));
+    }
+    let mut submitted = AcceptedBatch::default();
+    for (i, part) in parts.iter().enumerate() {
+        let key = args
+            .idempotency_key
+            .as_ref()
+            .map(|key| format!("{key}.{i}"));
+        let subject = topology::submit_subject(&tenant);
+        let answer: anyhow::Result<AcceptedBatch> =
+            link.ask(subject, part.clone(), key.as_deref()).await;
+        let answer = answer.map_err(|error| {
+            error.context(format!(
+                "{} of {} tasks are submitted; then",
+                submitted.task_ids.len(),
+                tasks.len()
+            ))
+        })?;
+        submitted.task_ids.extend(answer.task_ids);
+        submitted.estimate = sum_by_unit(submitted.estimate.into_iter().chain(answer.estimate));
+    }
+    let ids: Vec<&str> = submitted.task_ids.iter().map(TaskId::as_str).collect();
+    output.result(&submitted, &ids.join("\n"));
+    Ok(true)
+}
+
+/// Cuts a file into request bodies: by number of tasks and by bytes.
+///
+/// # Errors
+/// Names the task that is too large by itself.
+pub fn split(tasks: &[TaskRequest]) -> anyhow::Result<Vec<Vec<u8>>> {
+    let mut parts = Vec::new();
+    let mut part: Vec<String> = Vec::new();
+    let mut bytes = 0;
+    for (i, task) in tasks.iter().enumerate() {
+        let text = serde_json::to_string(task)?;
+        if text.len() > REQUEST_BYTES_MAX {
+            anyhow::bail!("request {} is larger than 0.9 MB; send media by URL", i + 1);
+        }
+        if part.len() == COMMIT_MAX || bytes + text.len() > REQUEST_BYTES_MAX {
+            parts.push(body(&part));
+            part.clear();
+            bytes = 0;
+        }
+        bytes += text.len() + 1;
+        part.push(text);
+    }
+    parts.push(body(&part));
+    Ok(parts)
+}
+
+fn body(tasks: &[String]) -> Vec<u8> {
+    format!("{{\"tasks\":[{}]}}", tasks.join(",")).into_bytes()
+}

@@ -1,0 +1,268 @@
+//! Every command against a running `dev`: what a person sees, what a program reads.
+
+use serde_json::{Value, json};
+
+use super::{Dev, Said, WITHIN};
+use crate::broker::until;
+
+fn task_of(said: &Said) -> String {
+    said.json()["task_id"].as_str().unwrap().to_owned()
+}
+
+/// A day of 40 video units.
+async fn dev() -> Dev {
+    Dev::start(&[("KLING_RELAY_BUDGET__DAILY_LIMIT", "{ video-unit = \"40\" }")]).await
+}
+
+#[tokio::test]
+async fn tasks_are_submitted_followed_shown_and_cancelled() {
+    let dev = dev().await;
+    let good = [
+        "submit",
+        "--prompt",
+        "a fox",
+        "--label",
+        "colour=red",
+        "--wait",
+        "--json",
+    ];
+    let bad = [
+        "submit",
+        "--prompt",
+        "a fox [sim:fail=moderation]",
+        "--wait",
+    ];
+    let (good, bad) = tokio::join!(dev.run(&good), dev.run(&bad));
+    good.is(0, "succeeded");
+    let task = good.json();
+    assert_eq!(
+        (&task["status"], &task["labels"]["colour"]),
+        (&json!("succeeded"), &json!("red"))
+    );
+    assert!(task["assets"][0]["sha256"].is_string(), "{task}");
+    assert_eq!(good.stderr, "", "nothing but the result");
+    let task = task_of(&good);
+    bad.is(1, "failed");
+    assert!(
+        !bad.stdout.contains('\u{1b}'),
+        "no colours without a terminal"
+    );
+
+    refusals(&dev).await;
+    shows(&dev, &task).await;
+    filters(&dev, &task).await;
+    let budget = dev.run(&["budget", "show", "--json"]).await.json();
+    assert_eq!(budget["balance"]["video-unit"]["limit"], "40");
+    dev.run(&["budget", "show"]).await.is(0, "REMAINING");
+    dev.stop().await;
+}
+
+/// What the service refuses is told in its words; a repeated key is the same task.
+async fn refusals(dev: &Dev) {
+    let key = [
+        "submit",
+        "--prompt",
+        "a hare",
+        "--not-before",
+        "2126-01-01T00:00:00Z",
+    ];
+    dev.run(&key).await.is(1, "not_before");
+    let refused = dev
+        .run(&["submit", "--prompt", "a canary", "--duration", "7"])
+        .await;
+    refused.is(1, "5 or 10");
+    assert!(!refused.stderr.contains("canary"));
+    let twice = [
+        "submit",
+        "--prompt",
+        "a hare",
+        "--idempotency-key",
+        "k",
+        "--json",
+    ];
+    let (first, second) = (dev.run(&twice).await, dev.run(&twice).await);
+    assert_eq!(task_of(&first), task_of(&second));
+}
+
+/// One task in lists and by itself.
+async fn shows(dev: &Dev, task: &str) {
+    let listed = dev
+        .run(&["tasks", "list", "--label", "colour=red", "--json"])
+        .await
+        .json();
+    assert_eq!(listed["tasks"][0]["task_id"], task);
+    assert_eq!(listed["tasks"].as_array().unwrap().len(), 1);
+    dev.run(&["tasks", "list", "--status", "failed"])
+        .await
+        .is(0, "STATUS");
+    dev.run(&["tasks", "list", "--status", "gone"])
+        .await
+        .is(2, "requested, dispatching");
+    let shown = dev.run(&["tasks", "show", task, "--json"]).await.json();
+    let kinds: Vec<&str> = shown["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| event["event"].as_str().unwrap())
+        .collect();
+    for kind in ["requested", "submitted", "succeeded", "stored", "settled"] {
+        assert!(kinds.contains(&kind), "{kinds:?}");
+    }
+    dev.run(&["tasks", "show", task]).await.is(0, "settled");
+    dev.run(&["tasks", "watch", task]).await.is(0, "succeeded");
+    dev.run(&["tasks", "cancel", task])
+        .await
+        .is(1, "Kling has no cancel");
+}
+
+/// Filters by kind, label, task and time; JSON Lines, and an end.
+async fn filters(dev: &Dev, task: &str) {
+    let tail = ["events", "tail", "--from", "2026-01-01T00:00:00Z", "--json"];
+    let until = now();
+    let all = dev
+        .run(&[&tail[..], &["--to", &until]].concat())
+        .await
+        .lines();
+    assert!(all.len() > 8, "{}", all.len());
+    let stored = [
+        &tail[..],
+        &["--to", &until, "--event", "stored", "--label", "colour=red"],
+    ];
+    let stored = dev.run(&stored.concat()).await.lines();
+    let of: Vec<&Value> = stored
+        .iter()
+        .map(|event| &event["data"]["task_id"])
+        .collect();
+    assert_eq!(of, [&json!(task)]);
+    let one = [&tail[..], &["--to", &until, "--task", task]];
+    let one = dev.run(&one.concat()).await.lines();
+    assert!(one.iter().all(|event| event["data"]["task_id"] == task));
+    let other = [&tail[..], &["--to", &until, "--tenant", "nobody"]];
+    assert_eq!(dev.run(&other.concat()).await.stdout, "");
+}
+
+/// Returns the machine's time, as `date` tells it.
+fn now() -> String {
+    kling_relay::edge::clock::Clock::system().now().to_string()
+}
+
+#[tokio::test]
+async fn batches_are_priced_first_and_refused_over_budget() {
+    let dev = dev().await;
+    let soon = "\"not_before\":\"NOW\"".replace("NOW", &in_an_hour());
+    let line = format!("{{\"product\":\"text-to-video\",\"prompt\":\"a fox\",{soon}}}\n");
+    let two = dev.place.file("two.jsonl", &line.repeat(2));
+    let estimate = dev.run(&["estimate", &two, "--json"]).await.json();
+    assert_eq!(estimate["estimates"].as_array().unwrap().len(), 2);
+    assert_eq!(estimate["allowed"], true);
+    dev.run(&["estimate", "--prompt", "a fox"])
+        .await
+        .is(0, "1 task: ");
+
+    let only = dev.run(&["batch", &two, "--estimate-only", "--json"]).await;
+    assert_eq!((only.code, only.json()), (0, estimate));
+    assert_eq!(count(&dev).await, 0, "an estimate submits nothing");
+    let many = dev.place.file("many.jsonl", &line.repeat(50));
+    dev.run(&["batch", &many])
+        .await
+        .is(1, "nothing was submitted");
+    dev.run(&["batch", &many, "--estimate-only"])
+        .await
+        .is(1, "does NOT allow it");
+    assert_eq!(count(&dev).await, 0);
+
+    let submitted = dev
+        .run(&["batch", &two, "--idempotency-key", "k", "--json"])
+        .await;
+    submitted.is(0, "task_ids");
+    assert_eq!(submitted.json()["task_ids"].as_array().unwrap().len(), 2);
+    let again = dev
+        .run(&["batch", &two, "--idempotency-key", "k", "--json"])
+        .await;
+    assert_eq!(again.json(), submitted.json());
+    let cells = format!(
+        "product,prompt,duration,audio,not_before,label:series\n\
+         text-to-video,\"a fox, running\",5,false,{0},red\n\
+         text-to-video,a hare,10,,{0},blue\n",
+        in_an_hour()
+    );
+    let table = dev.place.file("two.csv", &cells);
+    let csv = dev.run(&["batch", &table]).await;
+    csv.is(0, "2 tasks: ");
+    lists(&dev, &["--label", "series=red"], 1).await;
+    let cancelled = csv.stdout.lines().last().unwrap();
+    dev.run(&["tasks", "cancel", cancelled])
+        .await
+        .is(0, "given back");
+
+    // Nothing is dispatched before its time.
+    lists(&dev, &["--status", "failed"], 1).await;
+    lists(&dev, &["--status", "requested"], 3).await;
+    broken(&dev, &line).await;
+    dev.stop().await;
+}
+
+/// Files that cannot be read name the line, and quote nothing.
+async fn broken(dev: &Dev, line: &str) {
+    let broken = dev
+        .place
+        .file("broken.jsonl", &format!("{line}{{\"product\": 5}}\n"));
+    dev.run(&["batch", &broken]).await.is(2, "line 2");
+    let typo = dev
+        .place
+        .file("typo.csv", "product,promt\ntext-to-video,a canary\n");
+    let typo = dev.run(&["batch", &typo]).await;
+    typo.is(2, "promt");
+    assert!(!typo.stderr.contains("canary"));
+    dev.run(&["batch", "nowhere.jsonl"])
+        .await
+        .is(2, "nowhere.jsonl");
+    let empty = dev.place.file("empty.jsonl", "\n");
+    dev.run(&["batch", &empty]).await.is(2, "no request");
+}
+
+/// Waits until the list, which is a moment late, shows so many tasks.
+async fn lists(dev: &Dev, flags: &[&str], count: usize) {
+    let arguments = [&["tasks", "list", "--json"], flags].concat();
+    until("the list shows them", WITHIN, async || {
+        let listed = dev.run(&arguments).await.json();
+        listed["tasks"].as_array().unwrap().len() == count
+    })
+    .await;
+}
+
+async fn count(dev: &Dev) -> usize {
+    let listed = dev.run(&["tasks", "list", "--json"]).await.json();
+    listed["tasks"].as_array().unwrap().len()
+}
+
+fn in_an_hour() -> String {
+    let now = kling_relay::edge::clock::Clock::system().now();
+    (now + jiff::SignedDuration::from_hours(1)).to_string()
+}
+
+#[tokio::test]
+async fn a_large_file_goes_in_several_commits() {
+    let limit = [(
+        "KLING_RELAY_BUDGET__DAILY_LIMIT",
+        "{ video-unit = \"100000\" }",
+    )];
+    let dev = Dev::start(&limit).await;
+    let line = format!(
+        "{{\"product\":\"text-to-video\",\"prompt\":\"a fox\",\"not_before\":\"{}\"}}\n",
+        in_an_hour()
+    );
+    let file = dev.place.file("large.jsonl", &line.repeat(301));
+    let said = dev.run(&["batch", &file]).await;
+    said.is(0, "301 tasks go in 2 commits of at most 300");
+    assert_eq!(
+        said.stdout
+            .lines()
+            .filter(|line| line.starts_with("dev_"))
+            .count(),
+        301
+    );
+    let quiet = dev.run(&["batch", &file, "--quiet"]).await;
+    assert_eq!(quiet.stdout.lines().count(), 301, "{quiet:?}");
+    dev.stop().await;
+}

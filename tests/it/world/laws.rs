@@ -1,0 +1,195 @@
+//! What holds at the end, whatever has happened: read from log, ledger, files and platform.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use futures::StreamExt;
+use kling_relay::edge::nats::log::Log;
+use kling_relay::edge::nats::{Broker, topology};
+use kling_relay::model::amount::Unit;
+use kling_relay::model::event::EventKind;
+use kling_relay::model::ids::{Day, TaskId, Tenant};
+use kling_relay::model::ledger::{LedgerKey, LedgerOwner};
+use kling_relay::model::task::{Status, Task};
+use kling_relay::sim::Control;
+use rust_decimal::Decimal;
+use sha2::{Digest, Sha256};
+use url::Url;
+
+use super::Expected;
+use crate::broker;
+
+/// Compares log, ledger, files and platform; returns what is broken, in words.
+pub(crate) async fn audit(
+    broker: &Broker,
+    log: &Log,
+    control: &Control,
+    ids: &[TaskId],
+    expected: Expected,
+) -> Vec<String> {
+    let mut breaches = Vec::new();
+    let histories = histories(log).await;
+    for (id, events) in &histories {
+        if !ids.contains(id) {
+            breaches.push(format!("{id} was made, and nobody knows of it"));
+        }
+        breaches.extend(laws_of_a_history(id, events));
+    }
+    let ended: HashMap<&TaskId, &Task> = histories
+        .iter()
+        .filter_map(|(id, events)| Some((id, &events.last()?.1)))
+        .collect();
+    for id in ids.iter().filter(|id| !ended.contains_key(id)) {
+        breaches.push(format!("{id} was accepted and is not in the log"));
+    }
+    breaches.extend(spending(control, &ended));
+    breaches.extend(money(log, control, &ended).await);
+    breaches.extend(ended.values().flat_map(|task| files(task)));
+    let info = broker::api(broker, "STREAM.INFO.KLING_DEAD").await;
+    let dead = info.and_then(|info| info["state"]["messages"].as_u64());
+    if dead != Some(expected.dead_letters) {
+        breaches.push(format!(
+            "{dead:?} dead letters and not {}",
+            expected.dead_letters
+        ));
+    }
+    breaches
+}
+
+type Histories = HashMap<TaskId, Vec<(EventKind, Task)>>;
+
+async fn histories(log: &Log) -> Histories {
+    let mut histories = Histories::new();
+    let last = log.last_event_sequence().await.expect("the log answers");
+    let filters = vec![topology::TASK_EVENTS.to_owned()];
+    let mut events = log
+        .follow(filters, 1)
+        .await
+        .expect("the log can be followed");
+    let mut seq = 0;
+    while seq < last {
+        let recorded = events
+            .next()
+            .await
+            .expect("it never ends")
+            .expect("readable");
+        seq = recorded.seq;
+        let (id, kind) = recorded.task_subject().expect("a task event");
+        let task = recorded.task_event().expect("an event").task;
+        histories.entry(id).or_default().push((kind, task));
+    }
+    histories
+}
+
+/// Statuses only move forward; one beginning, one completion, one settlement.
+fn laws_of_a_history(id: &TaskId, events: &[(EventKind, Task)]) -> Vec<String> {
+    let mut breaches = Vec::new();
+    let count = |wanted: &[EventKind]| {
+        let of_these = events.iter().filter(|(kind, _)| wanted.contains(kind));
+        of_these.count()
+    };
+    let ends = count(&[EventKind::Succeeded, EventKind::Failed]);
+    for (what, found, wanted) in [
+        ("beginnings", count(&[EventKind::Requested]), 1..=1),
+        ("submissions", count(&[EventKind::Submitted]), 0..=1),
+        ("completions", ends, 1..=1),
+        ("settlements", count(&[EventKind::Settled]), 1..=1),
+        ("storings", count(&[EventKind::Stored]), 0..=1),
+    ] {
+        if !wanted.contains(&found) {
+            breaches.push(format!("{id} has {found} {what}"));
+        }
+    }
+    let ranks: Vec<u8> = events.iter().map(|(_, task)| task.status.rank()).collect();
+    if !ranks.is_sorted() {
+        breaches.push(format!("{id} went back: {ranks:?}"));
+    }
+    if let Some((_, last)) = events.last().filter(|(_, last)| !last.is_finished()) {
+        breaches.push(format!("{id} is not finished: {:?}", last.status));
+    }
+    breaches
+}
+
+/// A request made at most one task, and what it made is known.
+fn spending(control: &Control, ended: &HashMap<&TaskId, &Task>) -> Vec<String> {
+    let mut breaches = Vec::new();
+    let mut made: HashMap<String, u32> = HashMap::new();
+    for task in control.tasks() {
+        *made
+            .entry(task.external_id.unwrap_or_default())
+            .or_default() += 1;
+    }
+    for (id, count) in &made {
+        let ours = TaskId::parse(id).is_ok_and(|id| ended.contains_key(&id));
+        if *count != 1 || !ours {
+            breaches.push(format!("{id}: created {count} times; ours: {ours}"));
+        }
+    }
+    for (id, task) in ended {
+        let there = made.contains_key(id.as_str());
+        if there != task.kling_task_id.is_some() {
+            breaches.push(format!(
+                "{id}: at the platform {there}, and here not the same"
+            ));
+        }
+    }
+    breaches
+}
+
+/// Nothing is held, and what was deducted is what the platform took.
+async fn money(log: &Log, control: &Control, ended: &HashMap<&TaskId, &Task>) -> Vec<String> {
+    let mut breaches = Vec::new();
+    let owners: HashSet<(Tenant, Day)> = ended
+        .values()
+        .map(|task| (task.tenant.clone(), task.relay.day))
+        .collect();
+    let mut deducted: BTreeMap<Unit, Decimal> = BTreeMap::new();
+    for (tenant, day) in owners {
+        let owner = LedgerOwner::Tenant(tenant.clone());
+        let balance = log
+            .balance(&LedgerKey { owner, day })
+            .await
+            .expect("the log answers");
+        for (unit, of_unit) in balance.expect("the day has entries") {
+            if !of_unit.held.is_zero() {
+                breaches.push(format!("{tenant}: {} {unit} are still held", of_unit.held));
+            }
+            *deducted.entry(unit).or_default() += of_unit.deducted;
+        }
+    }
+    let taken = control.stats().deductions;
+    for (unit, pack) in [
+        (Unit::Video, "video"),
+        (Unit::Image, "image"),
+        (Unit::TryOn, "try-on"),
+    ] {
+        let ours = deducted.get(&unit).copied().unwrap_or_default();
+        let theirs = taken.get(pack).copied().unwrap_or_default();
+        if ours != theirs {
+            breaches.push(format!("{unit}: we say {ours}, the platform took {theirs}"));
+        }
+    }
+    breaches
+}
+
+/// Every output is on disk and is what was recorded.
+fn files(task: &Task) -> Vec<String> {
+    let mut breaches = Vec::new();
+    if task.status == Status::Succeeded && task.assets.len() != task.relay.outputs as usize {
+        let (files, outputs) = (task.assets.len(), task.relay.outputs);
+        breaches.push(format!(
+            "{}: {files} files of {outputs} outputs",
+            task.task_id
+        ));
+    }
+    for asset in &task.assets {
+        let path = Url::parse(&asset.uri)
+            .expect("a URI")
+            .to_file_path()
+            .expect("a file");
+        let content = std::fs::read(&path).unwrap_or_default();
+        if hex::encode(Sha256::digest(&content)) != asset.sha256 || content.is_empty() {
+            breaches.push(format!("{} is not what was recorded", path.display()));
+        }
+    }
+    breaches
+}
