@@ -59,6 +59,9 @@ pub fn router(receiver: Receiver, config: &config::Receiver) -> Router {
     let router = Router::new()
         .route("/callbacks/{tenant}/{task}/{proof}", post(task_callback))
         .route("/callbacks", post(account_callback))
+        // A shortened path is a wrong proof, and is answered like one.
+        .route("/callbacks/{tenant}", post(task_callback))
+        .route("/callbacks/{tenant}/{task}", post(task_callback))
         .with_state(Arc::new(routes));
     plain_fallbacks(router)
 }
