@@ -64,6 +64,7 @@ pub fn given_back(
 pub fn submitted(task: &Task, kling_task_id: KlingTaskId, now: Timestamp) -> NewEvent {
     let mut after = ended_dispatch(task, now);
     after.status = Status::Submitted;
+    after.relay.submitted_at = Some(now);
     after.kling_task_id = Some(kling_task_id);
     NewEvent::plain(EventKind::Submitted, 1, after)
 }

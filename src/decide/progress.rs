@@ -166,6 +166,7 @@ fn plain(
 ) -> NewEvent {
     let mut task = task.clone();
     task.status = status;
+    task.relay.submitted_at.get_or_insert(now);
     task.kling_task_id = Some(seen.kling_task_id.clone());
     task.occurred_at = now;
     task.relay.changed_at = now;

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::amount::{Amount, Unit};
-use super::ids::{ACCOUNT, CommitId, Day, TaskId, Tenant};
+use super::ids::{ACCOUNT, CommitId, Day, KlingTaskId, TaskId, Tenant};
 use super::request::Product;
 
 /// Whose ledger.
@@ -147,11 +147,30 @@ pub struct LedgerEntry {
     /// Seconds asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<String>,
+    /// Whether sound was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audio: Option<bool>,
+    /// The caller's marks, on a settlement or void: the ledger outlives the task.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Kling's id, on a settlement or void, if Kling had the task: its deduction records name it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kling_task_id: Option<KlingTaskId>,
+    /// Seconds from Kling's creation of the task to its end, on a settlement or void.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub latency_seconds: Option<Decimal>,
+    /// What an earlier result saved, on the closing of a task that reused it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved: Option<Amount>,
     /// `succeeded` or `failed`, on a settlement or void.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
     /// When.
     pub occurred_at: Timestamp,
+    /// Who, on an adjustment or a limit that a person made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub who: Option<String>,
     /// Why, on an adjustment or a limit; the error's code on a void.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

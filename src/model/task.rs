@@ -191,6 +191,9 @@ pub struct RelayState {
     /// When `stalled` was last written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stalled_at: Option<Timestamp>,
+    /// When Kling created it, as far as we know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub submitted_at: Option<Timestamp>,
     /// How many outputs there are to store.
     #[serde(default)]
     pub outputs: u32,

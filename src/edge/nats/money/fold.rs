@@ -236,8 +236,7 @@ impl<'a> Fold<'a> {
         };
         let before = self.opened(&key, cause);
         let mut entry = self.entry(kind, &key, &cause.commit_id);
-        describe(&mut entry, &on.task);
-        entry.outcome = Some(on.task.status.as_str().to_owned());
+        describe_end(&mut entry, &on.task);
         entry.basis = Some(closing.basis);
         entry.unit = Some(held.unit);
         let further = entry.clone();
@@ -305,8 +304,14 @@ impl<'a> Fold<'a> {
             model: None,
             mode: None,
             duration: None,
+            audio: None,
+            labels: BTreeMap::new(),
+            kling_task_id: None,
+            latency_seconds: None,
+            saved: None,
             outcome: None,
             occurred_at: self.now,
+            who: None,
             reason: None,
         }
     }
@@ -358,6 +363,20 @@ fn describe(entry: &mut LedgerEntry, task: &Task) {
     entry.model = Some(task.model.clone());
     entry.mode.clone_from(&task.mode);
     entry.duration.clone_from(&task.duration);
+    entry.audio = Some(task.audio);
+}
+
+/// Adds what usage reports and reconciliation need once the task has expired.
+fn describe_end(entry: &mut LedgerEntry, task: &Task) {
+    describe(entry, task);
+    entry.outcome = Some(task.status.as_str().to_owned());
+    entry.labels.clone_from(&task.labels);
+    entry.kling_task_id.clone_from(&task.kling_task_id);
+    entry.latency_seconds = task.relay.submitted_at.map(|submitted| {
+        let milliseconds = task.relay.changed_at.duration_since(submitted).as_millis();
+        let milliseconds = i64::try_from(milliseconds.max(0)).unwrap_or(i64::MAX);
+        Decimal::new(milliseconds, 3).normalize()
+    });
 }
 
 fn over(closing: &Closing, unit: crate::model::amount::Unit) -> Vec<Amount> {

@@ -1,0 +1,13 @@
+//! The sections of the configuration as types: a field per key, its meaning and its unit. Their
+//! values without a file stand in `defaults`.
+
+mod broker;
+mod listeners;
+mod platform;
+mod money;
+
+pub use self::broker::{Nats, Retention, Runner};
+pub use self::listeners::{Admin, Api, ListenerLimits, Receiver, TlsFiles, Unsigned};
+pub use self::money::{Budget, Pricing, Thresholds};
+pub use self::platform::{Dispatcher, Kling, Reconciler, Storage};
+pub use crate::model::ledger::LimitSetting;
