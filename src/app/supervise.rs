@@ -20,7 +20,8 @@ const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// Between two looks at what the gauges show.
 const GAUGES_EVERY: Duration = Duration::from_secs(10);
 
-/// Keeps one role running.
+/// Keeps one role running; a clone keeps another part of the same role.
+#[derive(Clone)]
 pub(super) struct Supervisor {
     role: Role,
     readiness: Readiness,

@@ -6,3 +6,4 @@ pub mod fetch;
 pub mod storage;
 pub mod kling;
 pub mod nats;
+pub mod alert_hook;

@@ -205,14 +205,17 @@ pub enum Consumer {
     Downloader,
     /// Ends, to be settled.
     Accountant,
+    /// Budget alerts, to be posted.
+    Alerter,
 }
 
 impl Consumer {
     /// Every consumer.
-    pub const ALL: [Consumer; 3] = [
+    pub const ALL: [Consumer; 4] = [
         Consumer::Completer,
         Consumer::Downloader,
         Consumer::Accountant,
+        Consumer::Alerter,
     ];
 
     /// Returns the consumer's name on the broker, in logs and in metrics.
@@ -222,6 +225,7 @@ impl Consumer {
             Consumer::Completer => "completer",
             Consumer::Downloader => "downloader",
             Consumer::Accountant => "accountant",
+            Consumer::Alerter => "alerter",
         }
     }
 
@@ -230,7 +234,7 @@ impl Consumer {
     pub fn stream(self) -> &'static str {
         match self {
             Consumer::Completer => CALLBACKS,
-            Consumer::Downloader | Consumer::Accountant => LOG,
+            Consumer::Downloader | Consumer::Accountant | Consumer::Alerter => LOG,
         }
     }
 
@@ -241,6 +245,7 @@ impl Consumer {
             Consumer::Completer => &[STORED_CALLBACKS],
             Consumer::Downloader => &["kling.v1.*.task.*.succeeded"],
             Consumer::Accountant => &["kling.v1.*.task.*.succeeded", "kling.v1.*.task.*.failed"],
+            Consumer::Alerter => &["kling.v1.*.budget.*.alert"],
         }
     }
 }
