@@ -3,15 +3,7 @@
 use super::{Place, Said};
 
 const LATER: [&[&str]; 8] = [
-    &[
-        "replay",
-        "--consumer",
-        "x",
-        "--from",
-        "2026-11-21T00:00:00Z",
-    ],
     &["recover", "--dry-run"],
-    &["dead", "list"],
     &["usage", "report", "--json"],
     &["budget", "set", "--day", "2026-11-21"],
     &["reconcile"],
