@@ -73,7 +73,7 @@ pub enum Command {
     Dead(DeadCommand),
     /// Report or export usage (not there yet).
     Usage(LaterArgs),
-    /// Show the day's budget.
+    /// Show a day's budget, or change its limits.
     #[command(subcommand)]
     Budget(BudgetCommand),
     /// Compare our ledger with Kling's deduction records (not there yet).
@@ -281,9 +281,35 @@ pub enum BudgetCommand {
         /// The day, as 2026-11-21; today without it.
         #[arg(long, value_name = "DAY")]
         day: Option<String>,
+        /// Show how the day's limits came about as well: who changed what, and why.
+        #[arg(long)]
+        history: bool,
     },
-    /// Change one day's limit (not there yet).
-    Set(LaterArgs),
+    /// Change one limit of one day, through the running service.
+    Set(SetLimitArgs),
+}
+
+/// `budget set`
+#[derive(Debug, Args)]
+pub struct SetLimitArgs {
+    /// The tenant, or `_account` for the limit over all tenants.
+    #[arg(long)]
+    pub tenant: String,
+    /// The day, as 2026-11-21; today without it.
+    #[arg(long, value_name = "DAY")]
+    pub day: Option<String>,
+    /// The unit, for example `video-unit`.
+    #[arg(long)]
+    pub unit: String,
+    /// The limit from now on; below what is used, nothing more is accepted.
+    #[arg(long, value_name = "N")]
+    pub limit: rust_decimal::Decimal,
+    /// Why; it stands in the ledger.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// Who; it stands in the ledger.
+    #[arg(long, value_name = "NAME", env = "USER", hide_env_values = true)]
+    pub who: String,
 }
 
 /// Anything: the command is documented and not there yet.

@@ -13,3 +13,4 @@ pub mod audit;
 pub mod problem;
 pub mod submission;
 pub mod answer;
+pub mod operator;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::config;
 use crate::model::event::EventKind;
-use crate::model::ids::{ACCOUNT, Day, TaskId, Tenant};
+use crate::model::ids::{Day, TaskId, Tenant};
 use crate::model::ledger::{LedgerKey, LedgerOwner};
 
 mod consumers;
@@ -46,6 +46,9 @@ pub const ESTIMATES: &str = "kling.v1.*.estimate";
 pub const CANCELLATIONS: &str = "kling.v1.*.cancel";
 /// Every question for a list of tasks over request/reply.
 pub const LISTINGS: &str = "kling.v1.*.list";
+/// Operators' changes of a day's limit over request/reply. Internal, so that neither a stream keeps
+/// it nor a consumer's account may use it.
+pub const SET_LIMIT: &str = "kling.operator.v1.set-limit";
 /// Every stored callback; probes stand beside them, not among them.
 pub const STORED_CALLBACKS: &str = "kling.callback.v1.>";
 
@@ -209,7 +212,7 @@ pub fn parse_ledger_subject(subject: &str) -> Option<LedgerKey> {
     let rest = subject.strip_prefix("kling.v1.")?;
     let (owner, day) = rest.split_once(".ledger.")?;
     Some(LedgerKey {
-        owner: parse_owner(owner)?,
+        owner: LedgerOwner::parse(owner).ok()?,
         day: day.parse::<Day>().ok()?,
     })
 }
@@ -221,13 +224,6 @@ pub fn parse_callback_subject(subject: &str) -> Option<(&str, &str)> {
         .strip_prefix("kling.callback.v1.")?
         .split_once('.')?;
     (!task.contains('.')).then_some((tenant, task))
-}
-
-fn parse_owner(token: &str) -> Option<LedgerOwner> {
-    if token == ACCOUNT {
-        return Some(LedgerOwner::Account);
-    }
-    Tenant::parse(token).ok().map(LedgerOwner::Tenant)
 }
 
 /// Tells whether a text can stand as one token of a subject.
