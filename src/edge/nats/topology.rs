@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::config;
 use crate::model::event::EventKind;
-use crate::model::ids::{Day, TaskId, Tenant};
+use crate::model::ids::{ACCOUNT, Day, TaskId, Tenant};
 use crate::model::ledger::{LedgerKey, LedgerOwner};
 
 mod consumers;
