@@ -12,7 +12,9 @@ use crate::edge::clock::Clock;
 use crate::model::ids::{Day, TaskId, Tenant};
 use crate::ops::connect::{Connected, Need, connect};
 use crate::ops::output::Output;
-use crate::ops::{Usage, batch, budget, estimate, events, requests, schemas, submit, tasks};
+use crate::ops::{
+    Usage, batch, budget, dead, estimate, events, replay, requests, schemas, submit, tasks,
+};
 use crate::sim::{SimConfig, Simulator};
 use crate::telemetry::{self, LogForm, LogSettings};
 
@@ -134,6 +136,8 @@ async fn linked(
         Command::Estimate(args) => estimate::run(link, args, output).await,
         Command::Tasks(command) => tasks::run(link, command, output).await,
         Command::Events(command) => events::run(link, command, clock, output).await,
+        Command::Replay(args) => replay::run(link, args, clock, output).await,
+        Command::Dead(command) => dead::run(link, command, clock, output).await,
         Command::Budget(BudgetCommand::Show {
             tenant,
             day,
@@ -193,6 +197,8 @@ fn check_arguments(command: &Command) -> anyhow::Result<()> {
             TaskId::parse(task)?;
         }
         Command::Events(command) => events::check(command)?,
+        Command::Replay(args) => replay::check(args)?,
+        Command::Dead(command) => dead::check(command)?,
         Command::Budget(BudgetCommand::Set(args)) => {
             budget::wish(args)?;
         }
@@ -222,9 +228,7 @@ fn need(command: &Command) -> Need {
 /// Names the commands that belong to a later version.
 fn later(command: &Command) -> Option<&'static str> {
     match command {
-        Command::Replay(_) => Some("replay"),
         Command::Recover(_) => Some("recover"),
-        Command::Dead(_) => Some("dead"),
         Command::Usage(_) => Some("usage"),
         Command::Reconcile(_) => Some("reconcile"),
         Command::Doctor(_) => Some("doctor"),

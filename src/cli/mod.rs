@@ -7,8 +7,10 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::Role;
 
 mod command;
+mod recovery;
 
 pub use self::command::{interrupted, run};
+pub use self::recovery::{AuditArgs, DeadCommand, LetterArgs, RangeArgs, ReplayArgs};
 
 /// The heading of the flags that every command takes.
 const EVERYWHERE: &str = "Everywhere";
@@ -62,12 +64,13 @@ pub enum Command {
     /// Follow events.
     #[command(subcommand)]
     Events(EventsCommand),
-    /// Deliver past events again, to one consumer (not there yet).
-    Replay(LaterArgs),
+    /// Deliver past events again, to one consumer.
+    Replay(Box<ReplayArgs>),
     /// Find at Kling what callbacks never said (not there yet).
     Recover(LaterArgs),
-    /// List, show, requeue or discard messages that were set aside (not there yet).
-    Dead(LaterArgs),
+    /// List, show, requeue or discard messages that were set aside.
+    #[command(subcommand)]
+    Dead(DeadCommand),
     /// Report or export usage (not there yet).
     Usage(LaterArgs),
     /// Show a day's budget, or change its limits.
@@ -263,27 +266,8 @@ pub enum TasksCommand {
 /// `events`
 #[derive(Debug, Subcommand)]
 pub enum EventsCommand {
-    /// Print events as they happen.
-    Tail {
-        /// Of this tenant.
-        #[arg(long)]
-        tenant: Option<String>,
-        /// Of this task.
-        #[arg(long)]
-        task: Option<String>,
-        /// Of this kind, for example `succeeded`.
-        #[arg(long, value_name = "KIND")]
-        event: Option<String>,
-        /// With this mark.
-        #[arg(long, value_name = "KEY=VALUE")]
-        label: Option<String>,
-        /// From this time on (2026-11-21T08:00:00Z) instead of from now.
-        #[arg(long, value_name = "TIME")]
-        from: Option<String>,
-        /// Until this time, and then end.
-        #[arg(long, value_name = "TIME")]
-        to: Option<String>,
-    },
+    /// Print events as they happen, or from `--from` on; `--to` ends it.
+    Tail(RangeArgs),
 }
 
 /// `budget`

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::output::Output;
 use crate::model::answer::{Accepted, AcceptedBatch, DayBudget, Estimates, TaskPage};
+use crate::model::audit::Audit;
 use crate::model::dead_letter::DeadLetter;
 use crate::model::event::{EventKind, TaskEvent};
 use crate::model::ledger::{BudgetAlert, LedgerEntry};
@@ -31,6 +32,7 @@ pub fn all() -> Vec<(String, Value)> {
         .collect();
     schemas.push(named::<LedgerEntry>("event.ledger-entry", "ledger.entry"));
     schemas.push(named::<BudgetAlert>("event.budget-alert", "budget.alert"));
+    schemas.push(named::<Audit>("event.audit", "audit"));
     schemas.push(named::<TaskRequest>("http.task-request", "request"));
     schemas.push(named::<Accepted>("http.accepted", "accepted"));
     schemas.push(named::<AcceptedBatch>(

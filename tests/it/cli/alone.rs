@@ -2,16 +2,8 @@
 
 use super::{Place, Said};
 
-const LATER: [&[&str]; 7] = [
-    &[
-        "replay",
-        "--consumer",
-        "x",
-        "--from",
-        "2026-11-21T00:00:00Z",
-    ],
+const LATER: &[&[&str]] = &[
     &["recover", "--dry-run"],
-    &["dead", "list"],
     &["usage", "report", "--json"],
     &["reconcile"],
     &["doctor"],
