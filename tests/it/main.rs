@@ -9,6 +9,7 @@ mod crowd;
 mod demo;
 mod download;
 mod downloader;
+mod histories;
 mod http;
 mod kit;
 mod kling_client;

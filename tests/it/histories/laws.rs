@@ -36,7 +36,11 @@ fn holds_close_once(messages: &[Recorded]) {
         }
         *now += entry.held_change;
         let allowed = [Decimal::ZERO, *hold];
-        assert!(allowed.contains(now), "{task} holds {now} at {}", message.seq);
+        assert!(
+            allowed.contains(now),
+            "{task} holds {now} at {}",
+            message.seq
+        );
     }
 }
 
@@ -46,14 +50,28 @@ fn thresholds_are_alerted(messages: &[Recorded], torn: usize) {
     for message in messages {
         if message.subject.ends_with(".alert") {
             let alert = message.budget_alert().unwrap();
-            alerted.insert((alert.tenant, alert.day.to_string(), alert.unit, alert.threshold));
+            alerted.insert((
+                alert.tenant,
+                alert.day.to_string(),
+                alert.unit,
+                alert.threshold,
+            ));
             count += 1;
         } else if message.ledger_key().is_some() {
             let entry = message.ledger_entry().unwrap();
             for (unit, of_unit) in &entry.balance {
                 for threshold in &of_unit.alerted {
-                    let place = (entry.tenant.clone(), entry.day.to_string(), *unit, *threshold);
-                    assert!(alerted.contains(&place), "{place:?} marked at {}", message.seq);
+                    let place = (
+                        entry.tenant.clone(),
+                        entry.day.to_string(),
+                        *unit,
+                        *threshold,
+                    );
+                    assert!(
+                        alerted.contains(&place),
+                        "{place:?} marked at {}",
+                        message.seq
+                    );
                 }
             }
         }

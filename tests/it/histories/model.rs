@@ -86,7 +86,8 @@ impl Model {
 
     /// Takes back a closing whose event is gone.
     pub(super) fn reopen(&mut self, on: &Loaded, deduction: &[Amount]) {
-        self.closed.retain(|closed| closed.task.task_id != on.task.task_id);
+        self.closed
+            .retain(|closed| closed.task.task_id != on.task.task_id);
         self.deduct(on, deduction, Decimal::NEGATIVE_ONE);
         self.open.push(Open {
             id: on.task.task_id.clone(),
@@ -122,10 +123,18 @@ impl Model {
                 false => Decimal::ZERO,
             };
             let wanted = (held, self.deducted(key.day, unit));
-            assert_eq!((found.held, found.deducted), wanted, "{key:?} {unit} after {after}");
+            assert_eq!(
+                (found.held, found.deducted),
+                wanted,
+                "{key:?} {unit} after {after}"
+            );
         }
         if let Some(limit) = balance.get(&Unit::Video).and_then(|unit| unit.limit) {
-            assert_eq!(limit, Decimal::from(self.limit(key)), "{key:?} after {after}");
+            assert_eq!(
+                limit,
+                Decimal::from(self.limit(key)),
+                "{key:?} after {after}"
+            );
         }
     }
 }

@@ -13,7 +13,7 @@ use rand::RngExt;
 use rust_decimal::Decimal;
 
 use super::model::ledgers;
-use super::{DEADLINE, History, LOSSY, days, writer};
+use super::{DEADLINE, History, LOSSY, answered, days, writer};
 use crate::broker::until;
 use crate::kit::{billed, end, everything, fresh_task_id, new_task, video};
 use crate::torn::power_cut;
@@ -57,9 +57,7 @@ impl History {
         match self.writers[place].settle(&on, closing).await {
             Ok(Committed::Stored { .. }) => self.settled(&on, &bill),
             Ok(Committed::MovedOn) => panic!("nobody else has closed it"),
-            Err(LogError::Unknown { .. }) if place == LOSSY => {
-                self.find_settled(&on, &bill).await
-            }
+            Err(LogError::Unknown { .. }) if place == LOSSY => self.find_settled(&on, &bill).await,
             Err(error) => panic!("{error}"),
         }
     }
@@ -128,7 +126,7 @@ impl History {
             false => None,
         };
         let tasks = self.new_tasks();
-        let before = self.log.last_sequence().await.unwrap();
+        let before = answered(async || self.log.last_sequence().await).await;
         let what = match &ended {
             Some((on, bill)) => {
                 let closing = billed(&on.task, bill);
@@ -143,7 +141,7 @@ impl History {
             }
         };
         assert!(what == "an acceptance" || what == "a closing");
-        let last = self.log.last_sequence().await.unwrap();
+        let last = answered(async || self.log.last_sequence().await).await;
         let cut = self.dice.random_range(before + 2..=last);
         power_cut(&mut self.node, &self.log, cut).await;
         self.torn += 1;
@@ -188,7 +186,10 @@ impl History {
     async fn find_accepted(&mut self, tasks: &[NewTask]) -> &'static str {
         self.barrier(tasks[0].event.task.relay.day).await;
         let first = &tasks[0].event.task.task_id;
-        if self.log.load(first).await.unwrap().is_none() {
+        if answered(async || self.log.load(first).await)
+            .await
+            .is_none()
+        {
             return "an acceptance that was not stored";
         }
         self.accepted(tasks);
@@ -197,7 +198,8 @@ impl History {
 
     async fn find_settled(&mut self, on: &Loaded, bill: &[Amount]) -> &'static str {
         self.barrier(on.task.relay.day).await;
-        let now = self.log.load(&on.task.task_id).await.unwrap().unwrap();
+        let now = answered(async || self.log.load(&on.task.task_id).await).await;
+        let now = now.unwrap();
         if now.task.relay.settled_at.is_none() {
             return "a closing that was not stored";
         }
@@ -210,7 +212,8 @@ impl History {
     async fn barrier(&mut self, day: Day) {
         for place in [LOSSY, 0] {
             let [tenant, _] = ledgers(day);
-            self.change_limit(place, &tenant, self.model.limit(&tenant)).await;
+            self.change_limit(place, &tenant, self.model.limit(&tenant))
+                .await;
         }
     }
 
@@ -222,7 +225,10 @@ impl History {
             who: "a test".to_owned(),
             reason: "chance".to_owned(),
         };
-        self.writers[place].set_limit(change, DEADLINE).await.unwrap();
+        self.writers[place]
+            .set_limit(change, DEADLINE)
+            .await
+            .unwrap();
     }
 
     fn deadline(&mut self, place: usize) -> Duration {
@@ -260,7 +266,9 @@ impl History {
         let open = &self.model.open;
         let which = (!open.is_empty()).then(|| self.dice.random_range(0..open.len()))?;
         let open = open[which].clone();
-        let loaded = self.log.load(&open.id).await.unwrap().unwrap();
+        let loaded = answered(async || self.log.load(&open.id).await)
+            .await
+            .unwrap();
         let on = match loaded.task.status.is_terminal() {
             true => loaded,
             false => end(&self.log, &open.id).await,
