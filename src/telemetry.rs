@@ -57,6 +57,8 @@ metrics_table! {
         "Tasks accepted, by product.";
     TASKS_REFUSED = "kling_relay_tasks_refused_total" "counter" ["code"]
         "Requests refused, by problem code.";
+    RETRIES = "kling_relay_retries_total" "counter" ["result"]
+        "Failed tasks tried again as new ones, by result: accepted, budget, price.";
     TASKS_IN_FLIGHT = "kling_relay_tasks_in_flight" "gauge" ["status"]
         "Open tasks by status.";
     SLOTS_IN_USE = "kling_relay_slots_in_use" "gauge" ["pool"]

@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, LimitSetting, Role, Thresholds};
+use crate::decide::again::RetryPolicy;
 use crate::decide::budget::{parse_day_starts, resolve};
 use crate::decide::ledger::Limits;
 use crate::decide::pricing::{Generations, PriceBook};
@@ -24,7 +25,7 @@ use crate::model::ledger::LedgerOwner;
 use crate::stage::completer::Completer;
 use crate::stage::dispatcher::{DispatchRules, Dispatcher, SlotRules};
 use crate::stage::downloader::Downloader;
-use crate::stage::intake::{Intake, IntakeRules};
+use crate::stage::intake::{Intake, IntakeRules, Retrier};
 use crate::stage::receiver::Receiver;
 use crate::stage::views::Views;
 
@@ -182,6 +183,17 @@ pub(super) fn intake(config: &Config, edges: &Edges, views: &Views) -> anyhow::R
         edges.clock.clone(),
         rules,
     ))
+}
+
+pub(super) fn retrier(config: &Config, intake: &Intake) -> Retrier {
+    let retry = &config.retry;
+    let policy = RetryPolicy {
+        generation_max: retry.generation_max,
+        service_max: retry.service_max,
+        backoff_base: retry.backoff_base,
+        backoff_cap: retry.backoff_cap,
+    };
+    Retrier::new(intake.clone(), policy)
 }
 
 pub(super) fn dispatcher(

@@ -273,6 +273,12 @@ impl Wiring<'_> {
             &self.config.api,
             self.stop.clone(),
         );
+        let retrier = Arc::new(build::retrier(self.config, &intake));
+        let (runner, stop) = (self.runner.clone(), self.stop.clone());
+        self.supervisor.keep(move || {
+            let (runner, handler, stop) = (runner.clone(), retrier.clone(), stop.clone());
+            async move { runner.run(Consumer::Retrier, handler, stop).await }
+        });
         let (broker, stop) = (edges.broker.clone(), self.stop.clone());
         let requests_max = self.config.runner.in_flight_max;
         self.supervisor.keep(move || {

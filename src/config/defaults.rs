@@ -10,7 +10,7 @@ use url::Url;
 
 use super::sections::{
     Admin, Api, Budget, Dispatcher, Kling, ListenerLimits, Nats, Pricing, Receiver, Reconciler,
-    Retention, Runner, Storage, Thresholds, TlsFiles, Unsigned,
+    Retention, Retry, Runner, Storage, Thresholds, TlsFiles, Unsigned,
 };
 
 const MIB: u64 = 1 << 20;
@@ -170,6 +170,17 @@ impl Default for Dispatcher {
             backoff_cap: Duration::from_secs(60),
             lookup_delay: Duration::from_secs(10),
             circuit_open: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            generation_max: 0,
+            service_max: 0,
+            backoff_base: Duration::from_secs(30),
+            backoff_cap: Duration::from_secs(1_800),
         }
     }
 }

@@ -191,6 +191,9 @@ pub struct RelayState {
     /// When `stalled` was last written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stalled_at: Option<Timestamp>,
+    /// Which retry of its first task it is; 0 for a task that a caller submitted.
+    #[serde(default)]
+    pub retries: u32,
     /// When Kling created it, as far as we know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub submitted_at: Option<Timestamp>,

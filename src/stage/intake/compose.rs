@@ -117,6 +117,7 @@ impl Intake {
             changed_at: now,
             stalled: 0,
             stalled_at: None,
+            retries: 0,
             submitted_at: None,
             outputs: 0,
             stored_at: None,

@@ -7,6 +7,7 @@ mod compose;
 mod repeats;
 mod refusals;
 mod cancel;
+mod retries;
 mod budget;
 mod service;
 
@@ -30,6 +31,7 @@ use crate::model::task::Task;
 use crate::stage::views::{Filter, Views};
 use crate::telemetry;
 
+pub use self::retries::Retrier;
 pub use self::service::serve;
 
 use self::cancel::{cancelled, is_cancelled};
