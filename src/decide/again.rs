@@ -1,7 +1,7 @@
 //! A failed task: whether it is tried again as a new task, and when.
 //!
-//! A retry has its own id and its own hold, and names the task before it. What a policy refused, what
-//! is wrong with the request itself and what a caller cancelled is never tried again.
+//! A retry has its own id and its own hold, and names the task before it. What a policy refused,
+//! what is wrong with the request itself and what a caller cancelled is never tried again.
 
 use std::time::Duration;
 
