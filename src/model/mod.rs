@@ -9,6 +9,7 @@ pub mod reply;
 pub mod event;
 pub mod ledger;
 pub mod dead_letter;
+pub mod policy;
 pub mod problem;
 pub mod submission;
 pub mod answer;
