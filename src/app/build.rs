@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use tokio_util::sync::CancellationToken;
 
+use super::screening::screening;
 use crate::config::{self, Config, LimitSetting, Role, Thresholds};
 use crate::decide::again::RetryPolicy;
 use crate::decide::budget::{parse_day_starts, resolve};
@@ -108,12 +109,14 @@ pub(super) fn book(pricing: &config::Pricing) -> anyhow::Result<PriceBook> {
     PriceBook::parse(&text).with_context(|| format!("the price book {name:?}"))
 }
 
-/// Checks what only the price book can tell: that it is there, and that the budget fits it.
+/// Checks what only other files can tell: that the price book is there and the budget fits it, and
+/// that the prompt policy can be read.
 ///
 /// # Errors
 /// The key, and what is wrong with it.
 pub fn check(config: &Config) -> anyhow::Result<()> {
-    money_rules(config).map(|_| ())
+    money_rules(config)?;
+    screening(&config.prompt).map(|_| ())
 }
 
 /// Returns the limits with which an owner's day opens.
@@ -168,6 +171,7 @@ pub(super) fn intake(config: &Config, edges: &Edges, views: &Views) -> anyhow::R
     };
     let rules = IntakeRules {
         book: book(&config.pricing)?,
+        screening: screening(&config.prompt)?,
         generations,
         time_zone: jiff::tz::TimeZone::get(&config.budget.time_zone)
             .with_context(|| format!("budget.time_zone {:?}", config.budget.time_zone))?,

@@ -1,6 +1,7 @@
 //! The only wiring: configuration to edges, stages and supervised tasks, and their drain.
 
 mod build;
+mod screening;
 mod supervise;
 
 use std::net::SocketAddr;

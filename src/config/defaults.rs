@@ -9,8 +9,9 @@ use rust_decimal::Decimal;
 use url::Url;
 
 use super::sections::{
-    Admin, Api, Budget, Dispatcher, Kling, ListenerLimits, Nats, Pricing, Receiver, Reconciler,
-    Retention, Retry, Runner, Storage, Thresholds, TlsFiles, Unsigned,
+    Admin, Api, Budget, Detector, Dispatcher, Kling, ListenerLimits, Moderation, Nats, Pricing,
+    Prompt, Receiver, Reconciler, Retention, Retry, Runner, Sensitive, Storage, Thresholds, TlsFiles,
+    Unsigned,
 };
 
 const MIB: u64 = 1 << 20;
@@ -157,6 +158,33 @@ impl Default for Budget {
             alert_threshold: Thresholds::One(Decimal::new(8, 1)),
             time_zone: "UTC".to_owned(),
             day_starts: "00:00".to_owned(),
+        }
+    }
+}
+
+impl Default for Prompt {
+    fn default() -> Self {
+        Self {
+            sensitive: Sensitive::Refuse,
+            detectors: Detector::ALL.to_vec(),
+            terms_file: None,
+            negative_prompt: "violence, gore, nudity, sexual content, weapons, drugs, \
+                              hate symbols, self-harm"
+                .to_owned(),
+            moderation: Moderation::default(),
+        }
+    }
+}
+
+impl Default for Moderation {
+    fn default() -> Self {
+        Self {
+            url: None,
+            ca_file: None,
+            key: None,
+            timeout: Duration::from_secs(5),
+            response_max_bytes: 16 << 10,
+            concurrency: 16,
         }
     }
 }

@@ -48,6 +48,8 @@ pub struct Config {
     pub pricing: Pricing,
     /// Limits of spending.
     pub budget: Budget,
+    /// What prompts may say.
+    pub prompt: Prompt,
     /// Dispatch.
     pub dispatcher: Dispatcher,
     /// Failed tasks tried again.
@@ -73,6 +75,7 @@ impl Default for Config {
             storage: Storage::default(),
             pricing: Pricing::default(),
             budget: Budget::default(),
+            prompt: Prompt::default(),
             dispatcher: Dispatcher::default(),
             retry: Retry::default(),
             reconciler: Reconciler::default(),

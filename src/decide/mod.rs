@@ -4,6 +4,7 @@
 pub mod ledger;
 pub mod products;
 pub mod pricing;
+pub mod prompt;
 pub mod budget;
 pub mod admission;
 pub mod schedule;

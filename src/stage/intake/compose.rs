@@ -2,8 +2,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::refusals::unfit;
 use super::{CAUSE, Intake};
-use crate::decide::pricing::{PlanOptions, Planned, RefusalCode, check_not_before, plan};
+use crate::decide::pricing::{PlanOptions, Planned, check_not_before, plan, request_digest};
 use crate::edge::nats::log::new_commit_id;
 use crate::edge::nats::money::NewTask;
 use crate::model::event::TaskEvent;
@@ -19,25 +20,24 @@ impl Intake {
             let detail = format!("{field:?} is documented and not there yet; leave it out");
             return Err(Problem::new(ProblemCode::NotImplemented, detail).field(field));
         }
+        let screened = self.screen(request)?;
         let planned = check_not_before(request.not_before, now).and_then(|()| {
             let on = self.day(request.not_before.unwrap_or(now)).0;
             let options = PlanOptions {
                 generations: self.rules.generations,
                 on,
             };
-            plan(request, &self.rules.book, &options)
+            let mut planned = plan(&screened, &self.rules.book, &options)?;
+            self.rules
+                .screening
+                .policy
+                .safety
+                .add_to(&mut planned.call)?;
+            // Of the request as written: a changed policy must not turn a repeat into a conflict.
+            planned.request_digest = request_digest(request);
+            Ok(planned)
         });
-        planned.map_err(|refusal| {
-            let code = match refusal.code {
-                RefusalCode::InvalidRequest => ProblemCode::InvalidRequest,
-                RefusalCode::UnknownPrice => ProblemCode::UnknownPrice,
-            };
-            let problem = Problem::new(code, refusal.message);
-            match refusal.field {
-                Some(field) => problem.field(field),
-                None => problem,
-            }
-        })
+        planned.map_err(unfit)
     }
 
     pub(super) fn new_task(
