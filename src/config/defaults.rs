@@ -10,7 +10,7 @@ use url::Url;
 
 use super::sections::{
     Admin, Api, Budget, Dispatcher, Kling, ListenerLimits, Nats, Pricing, Receiver, Reconciler,
-    Retention, Runner, Storage, Thresholds, TlsFiles, Unsigned,
+    Retention, Reuse, Runner, Storage, Thresholds, TlsFiles, Unsigned,
 };
 
 const MIB: u64 = 1 << 20;
@@ -170,6 +170,15 @@ impl Default for Dispatcher {
             backoff_cap: Duration::from_secs(60),
             lookup_delay: Duration::from_secs(10),
             circuit_open: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Default for Reuse {
+    fn default() -> Self {
+        Self {
+            max_age: 30 * DAY,
+            wait_max: Duration::from_secs(6 * 3_600),
         }
     }
 }

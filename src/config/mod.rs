@@ -50,6 +50,8 @@ pub struct Config {
     pub budget: Budget,
     /// Dispatch.
     pub dispatcher: Dispatcher,
+    /// Earlier results as answers.
+    pub reuse: Reuse,
     /// Repair of lost callbacks.
     pub reconciler: Reconciler,
     /// The consume loops.
@@ -72,6 +74,7 @@ impl Default for Config {
             pricing: Pricing::default(),
             budget: Budget::default(),
             dispatcher: Dispatcher::default(),
+            reuse: Reuse::default(),
             reconciler: Reconciler::default(),
             runner: Runner::default(),
             retention: Retention::default(),

@@ -7,6 +7,7 @@ pub mod pricing;
 pub mod budget;
 pub mod admission;
 pub mod schedule;
+pub mod reuse;
 pub mod circuit;
 pub mod dispatch;
 pub mod trust;

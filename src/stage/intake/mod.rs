@@ -7,6 +7,7 @@ mod compose;
 mod repeats;
 mod refusals;
 mod cancel;
+mod reuse;
 mod service;
 
 use std::time::Duration;
@@ -19,12 +20,13 @@ use crate::decide::admission::admit;
 use crate::decide::budget::day_of;
 use crate::decide::ledger;
 use crate::decide::pricing::{Generations, PriceBook};
+use crate::decide::reuse::Rules as ReuseRules;
 use crate::edge::clock::Clock;
 use crate::edge::nats::log::{Committed, Log};
 use crate::edge::nats::money::{AcceptError, Money, MoneyRules};
 use crate::model::amount::{Amount, sum_by_unit};
 use crate::model::answer::{Accepted, AcceptedBatch, Estimates, TaskPage};
-use crate::model::ids::{Day, TaskId, Tenant};
+use crate::model::ids::{Day, Tenant};
 use crate::model::ledger::{Balance, LedgerKey, LedgerOwner};
 use crate::model::problem::Problem;
 use crate::model::request::TaskRequest;
@@ -38,7 +40,7 @@ use self::cancel::{cancelled, is_cancelled};
 use self::refusals::{
     away, check_batch, check_key, in_batch, no_task, parse_task_id, refused, unavailable,
 };
-use self::repeats::{accepted, cause_of};
+use self::repeats::{accepted, accepted_batch, cause_of};
 
 /// Tasks in one batch: with two ledgers that is 900 messages, and the broker's commit takes 1,000.
 pub const BATCH_MAX: usize = 300;
@@ -60,6 +62,8 @@ pub struct IntakeRules {
     pub day_starts: Time,
     /// What the money writer works by: a day without entries has its limits.
     pub money: MoneyRules,
+    /// When an earlier result answers.
+    pub reuse: ReuseRules,
     /// How long a caller waits for the commit.
     pub accept_timeout: Duration,
     /// How long task events are kept.
@@ -102,11 +106,13 @@ impl Intake {
     ) -> Result<Accepted, Problem> {
         let now = self.clock.now();
         let cause = key.map(check_key).transpose()?;
-        let new = self.new_task(tenant, cause, request, now)?;
+        let mut new = self.new_task(tenant, cause, request, now)?;
         if let Some(earlier) = self.earlier(cause, &new).await? {
             self.no_more(tenant, cause.unwrap_or_default(), 1).await?;
             return Ok(earlier);
         }
+        self.see_results(std::slice::from_ref(request)).await?;
+        self.reuse(&mut new).await?;
         let accepted = accepted(&new.event.task);
         match self
             .money
@@ -145,15 +151,17 @@ impl Intake {
             let task = self.new_task(tenant, cause.as_deref(), request, now);
             tasks.push(task.map_err(|problem| in_batch(problem, i))?);
         }
-        let task_ids: Vec<TaskId> = tasks.iter().map(|t| t.event.task.task_id.clone()).collect();
-        let estimate = sum_by_unit(tasks.iter().map(|task| task.hold));
-        let answer = AcceptedBatch { task_ids, estimate };
         // A batch is all or nothing, so its first task tells of all.
         if let Some(key) = key
             && self.earlier(Some(key), &tasks[0]).await?.is_some()
         {
-            return self.same_batch(tenant, key, &tasks).await.map(|()| answer);
+            return self.same_batch(tenant, key, &tasks).await;
         }
+        self.see_results(requests).await?;
+        for task in &mut tasks {
+            self.reuse(task).await?;
+        }
+        let answer = accepted_batch(&tasks);
         match self
             .money
             .accept(tasks.clone(), self.rules.accept_timeout)
@@ -161,8 +169,8 @@ impl Intake {
         {
             Ok(_) => tasks.iter().for_each(|task| announce(&task.event.task)),
             Err(AcceptError::Exists(_)) if key.is_some() => {
-                self.same_batch(tenant, key.unwrap_or_default(), &tasks)
-                    .await?;
+                let key = key.unwrap_or_default();
+                return self.same_batch(tenant, key, &tasks).await;
             }
             Err(error) => return Err(refused(error, &tasks)),
         }
@@ -180,17 +188,19 @@ impl Intake {
     ) -> Result<Estimates, Problem> {
         check_batch(requests)?;
         let now = self.clock.now();
+        self.see_results(requests).await?;
         let mut estimates = Vec::with_capacity(requests.len());
         let mut by_day: std::collections::BTreeMap<Day, Vec<Amount>> = Default::default();
         for (i, request) in requests.iter().enumerate() {
             let planned = self
                 .plan(request, now)
                 .map_err(|problem| in_batch(problem, i))?;
+            let price = self.hold_of(tenant, request, &planned).await?;
             by_day
                 .entry(self.day(request.not_before.unwrap_or(now)))
                 .or_default()
-                .push(planned.price);
-            estimates.push(planned.price);
+                .push(price);
+            estimates.push(price);
         }
         let mut allowed = true;
         for (day, prices) in by_day {

@@ -3,7 +3,8 @@
 use super::refusals::{away, conflict};
 use super::{CAUSE, Intake};
 use crate::edge::nats::money::NewTask;
-use crate::model::answer::Accepted;
+use crate::model::amount::sum_by_unit;
+use crate::model::answer::{Accepted, AcceptedBatch};
 use crate::model::ids::{TaskId, Tenant};
 use crate::model::problem::Problem;
 use crate::model::task::Task;
@@ -28,20 +29,25 @@ impl Intake {
             .transpose()
     }
 
-    /// Checks that an earlier submission with the same key was of the same tasks: no other, no
-    /// fewer, no more.
+    /// Returns what an earlier submission with the same key was answered, if it was of the same
+    /// tasks: no other, no fewer, no more.
     pub(super) async fn same_batch(
         &self,
         tenant: &Tenant,
         key: &str,
         tasks: &[NewTask],
-    ) -> Result<(), Problem> {
+    ) -> Result<AcceptedBatch, Problem> {
+        let mut held = Vec::with_capacity(tasks.len());
         for task in tasks {
-            if self.earlier(Some(key), task).await?.is_none() {
+            let Some(earlier) = self.earlier(Some(key), task).await? else {
                 return Err(conflict(&tasks[0].event.task.task_id));
-            }
+            };
+            held.push(earlier.estimate);
         }
-        self.no_more(tenant, key, tasks.len()).await
+        self.no_more(tenant, key, tasks.len()).await?;
+        let mut answer = accepted_batch(tasks);
+        answer.estimate = sum_by_unit(held);
+        Ok(answer)
     }
 
     /// Checks that no submission with this key was of more tasks.
@@ -64,6 +70,17 @@ pub(super) fn accepted(task: &Task) -> Accepted {
         task_id: task.task_id.clone(),
         status: task.status,
         estimate: task.estimate,
+        reused_from: task.reused_from.clone(),
+    }
+}
+
+pub(super) fn accepted_batch(tasks: &[NewTask]) -> AcceptedBatch {
+    AcceptedBatch {
+        task_ids: tasks
+            .iter()
+            .map(|task| task.event.task.task_id.clone())
+            .collect(),
+        estimate: sum_by_unit(tasks.iter().map(|task| task.hold)),
     }
 }
 

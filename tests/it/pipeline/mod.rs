@@ -5,4 +5,5 @@ mod creates;
 mod forgeries;
 mod money;
 mod plain;
+mod reuse;
 mod slots;
