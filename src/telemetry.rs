@@ -75,6 +75,8 @@ metrics_table! {
         "Amounts deducted, by unit.";
     OVERRUNS = "kling_relay_overruns_total" "counter" ["unit"]
         "Amounts deducted above their hold, by unit.";
+    SAVED = "kling_relay_saved_total" "counter" ["unit"]
+        "Prices of tasks that an earlier result answered, by unit.";
     BUDGET_USED = "kling_relay_budget_used_ratio" "gauge" ["tenant", "unit"]
         "Held and deducted as a share of the day's limit.";
     BUDGET_ALERTS = "kling_relay_budget_alerts_total" "counter" ["tenant", "unit"]

@@ -12,6 +12,7 @@ use crate::decide::budget::{parse_day_starts, resolve};
 use crate::decide::ledger::Limits;
 use crate::decide::pricing::{Generations, PriceBook};
 use crate::decide::retry::{Backoff, after_read};
+use crate::decide::reuse::Rules as ReuseRules;
 use crate::decide::trust::UnsignedPolicy;
 use crate::edge::clock::Clock;
 use crate::edge::fetch::{Fetcher, Spool};
@@ -162,6 +163,10 @@ fn money_rules(config: &Config) -> anyhow::Result<MoneyRules> {
     Ok(rules)
 }
 
+fn reuse_rules(config: &Config) -> ReuseRules {
+    ReuseRules::new(config.reuse.max_age, config.reuse.wait_max)
+}
+
 pub(super) fn intake(config: &Config, edges: &Edges, views: &Views) -> anyhow::Result<Intake> {
     let money = edges.money.clone().context("intake has no money writer")?;
     let generations = match &config.kling.api_key {
@@ -177,6 +182,7 @@ pub(super) fn intake(config: &Config, edges: &Edges, views: &Views) -> anyhow::R
             .with_context(|| format!("budget.time_zone {:?}", config.budget.time_zone))?,
         day_starts: parse_day_starts(&config.budget.day_starts)?,
         money: money_rules(config)?,
+        reuse: reuse_rules(config),
         accept_timeout: config.api.accept_timeout,
         retention: config.retention.tasks,
     };
@@ -211,6 +217,7 @@ pub(super) fn dispatcher(
             default: config.kling.max_concurrent,
             by_version: config.kling.concurrency.clone().into_iter().collect(),
         },
+        reuse: reuse_rules(config),
         request_timeout: config.kling.request_timeout,
         public_url: config
             .receiver

@@ -10,8 +10,8 @@ use url::Url;
 
 use super::sections::{
     Admin, Api, Budget, Detector, Dispatcher, Kling, ListenerLimits, Moderation, Nats, Pricing,
-    Prompt, Receiver, Reconciler, Retention, Retry, Runner, Sensitive, Storage, Thresholds, TlsFiles,
-    Unsigned,
+    Prompt, Receiver, Reconciler, Retention, Retry, Reuse, Runner, Sensitive, Storage, Thresholds,
+    TlsFiles, Unsigned,
 };
 
 const MIB: u64 = 1 << 20;
@@ -209,6 +209,15 @@ impl Default for Retry {
             service_max: 0,
             backoff_base: Duration::from_secs(30),
             backoff_cap: Duration::from_secs(1_800),
+        }
+    }
+}
+
+impl Default for Reuse {
+    fn default() -> Self {
+        Self {
+            max_age: 30 * DAY,
+            wait_max: Duration::from_secs(6 * 3_600),
         }
     }
 }

@@ -54,6 +54,8 @@ pub struct Config {
     pub dispatcher: Dispatcher,
     /// Failed tasks tried again.
     pub retry: Retry,
+    /// Earlier results as answers.
+    pub reuse: Reuse,
     /// Repair of lost callbacks.
     pub reconciler: Reconciler,
     /// The consume loops.
@@ -78,6 +80,7 @@ impl Default for Config {
             prompt: Prompt::default(),
             dispatcher: Dispatcher::default(),
             retry: Retry::default(),
+            reuse: Reuse::default(),
             reconciler: Reconciler::default(),
             runner: Runner::default(),
             retention: Retention::default(),

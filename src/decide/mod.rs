@@ -8,6 +8,7 @@ pub mod prompt;
 pub mod budget;
 pub mod admission;
 pub mod schedule;
+pub mod reuse;
 pub mod circuit;
 pub mod dispatch;
 pub mod trust;

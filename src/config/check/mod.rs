@@ -104,6 +104,7 @@ impl Config {
         rules::budget(&self.budget, &mut found);
         prompt::prompt(self, &mut found);
         rules::stages(self, &mut found);
+        rules::reuse(self, &mut found);
         secrets::credentials(&self.kling, &mut found);
         secrets::capability_keys(&self.receiver, &mut found);
         secrets::webhook_secrets(&self.receiver, &mut found);

@@ -266,6 +266,17 @@ pub(super) fn stages(config: &Config, found: &mut Findings) {
     reconciler(&config.reconciler, found);
 }
 
+pub(super) fn reuse(config: &Config, found: &mut Findings) {
+    let (reuse, tasks) = (&config.reuse, config.retention.tasks);
+    positive(found, "reuse.max_age", reuse.max_age);
+    positive(found, "reuse.wait_max", reuse.wait_max);
+    let fix = "at least a day shorter than retention.tasks: a result that answers must still stand \
+               in the log when it does";
+    // A retention that is too short itself is told by its own rule.
+    let lasts = reuse.max_age.saturating_add(DAY) <= tasks || tasks < 31 * DAY;
+    found.require(lasts, "reuse.max_age", text(reuse.max_age), fix);
+}
+
 fn counts_and_waits(config: &Config, found: &mut Findings) {
     let (runner, dispatcher) = (&config.runner, &config.dispatcher);
     let storage = &config.storage;

@@ -6,4 +6,5 @@ mod forgeries;
 mod money;
 mod plain;
 mod retries;
+mod reuse;
 mod slots;
