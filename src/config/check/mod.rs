@@ -4,6 +4,7 @@
 mod rules;
 mod budget;
 mod listeners;
+mod prompt;
 mod secrets;
 
 use std::time::Duration;
@@ -102,7 +103,9 @@ impl Config {
         listeners::listeners(self, &mut found);
         rules::storage(&self.storage, &mut found);
         budget::budget(self, &mut found);
+        prompt::prompt(self, &mut found);
         rules::stages(self, &mut found);
+        rules::reuse(self, &mut found);
         secrets::credentials(&self.kling, &mut found);
         secrets::capability_keys(&self.receiver, &mut found);
         secrets::webhook_secrets(&self.receiver, &mut found);

@@ -19,6 +19,8 @@ pub enum Consumer {
     Downloader,
     /// Ends, to be settled.
     Accountant,
+    /// Failures, to be tried again where the policy allows it.
+    Retrier,
     /// Budget alerts, to be posted.
     Alerter,
     /// Callbacks, again.
@@ -27,20 +29,24 @@ pub enum Consumer {
     DownloaderReplays,
     /// Ends, again.
     AccountantReplays,
+    /// Failures, again.
+    RetrierReplays,
     /// Budget alerts, again.
     AlerterReplays,
 }
 
 impl Consumer {
     /// Every consumer.
-    pub const ALL: [Consumer; 8] = [
+    pub const ALL: [Consumer; 10] = [
         Consumer::Completer,
         Consumer::Downloader,
         Consumer::Accountant,
+        Consumer::Retrier,
         Consumer::Alerter,
         Consumer::CompleterReplays,
         Consumer::DownloaderReplays,
         Consumer::AccountantReplays,
+        Consumer::RetrierReplays,
         Consumer::AlerterReplays,
     ];
 
@@ -51,10 +57,12 @@ impl Consumer {
             Consumer::Completer => "completer",
             Consumer::Downloader => "downloader",
             Consumer::Accountant => "accountant",
+            Consumer::Retrier => "retrier",
             Consumer::Alerter => "alerter",
             Consumer::CompleterReplays => "completer-replays",
             Consumer::DownloaderReplays => "downloader-replays",
             Consumer::AccountantReplays => "accountant-replays",
+            Consumer::RetrierReplays => "retrier-replays",
             Consumer::AlerterReplays => "alerter-replays",
         }
     }
@@ -79,6 +87,7 @@ impl Consumer {
             Consumer::Completer | Consumer::CompleterReplays => Consumer::CompleterReplays,
             Consumer::Downloader | Consumer::DownloaderReplays => Consumer::DownloaderReplays,
             Consumer::Accountant | Consumer::AccountantReplays => Consumer::AccountantReplays,
+            Consumer::Retrier | Consumer::RetrierReplays => Consumer::RetrierReplays,
             Consumer::Alerter | Consumer::AlerterReplays => Consumer::AlerterReplays,
         }
     }
@@ -88,10 +97,13 @@ impl Consumer {
     pub fn stream(self) -> &'static str {
         match self {
             Consumer::Completer => CALLBACKS,
-            Consumer::Downloader | Consumer::Accountant | Consumer::Alerter => LOG,
+            Consumer::Downloader | Consumer::Accountant | Consumer::Retrier | Consumer::Alerter => {
+                LOG
+            }
             Consumer::CompleterReplays
             | Consumer::DownloaderReplays
             | Consumer::AccountantReplays
+            | Consumer::RetrierReplays
             | Consumer::AlerterReplays => REPLAY,
         }
     }
@@ -112,11 +124,13 @@ impl Consumer {
             Consumer::Completer => &[STORED_CALLBACKS],
             Consumer::Downloader => &["kling.v1.*.task.*.succeeded"],
             Consumer::Accountant => &["kling.v1.*.task.*.succeeded", "kling.v1.*.task.*.failed"],
+            Consumer::Retrier => &["kling.v1.*.task.*.failed"],
+            Consumer::RetrierReplays => &["kling.replay.v1.retrier.>"],
             Consumer::Alerter => &["kling.v1.*.budget.*.alert"],
+            Consumer::AlerterReplays => &["kling.replay.v1.alerter.>"],
             Consumer::CompleterReplays => &["kling.replay.v1.completer.>"],
             Consumer::DownloaderReplays => &["kling.replay.v1.downloader.>"],
             Consumer::AccountantReplays => &["kling.replay.v1.accountant.>"],
-            Consumer::AlerterReplays => &["kling.replay.v1.alerter.>"],
         }
     }
 }
