@@ -34,3 +34,4 @@ mod telemetry;
 mod tidy;
 mod trust;
 mod wire;
+mod wire_records;
