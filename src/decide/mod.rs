@@ -14,3 +14,4 @@ pub mod progress;
 pub mod quiet;
 pub mod placement;
 pub mod retry;
+pub mod reconcile;

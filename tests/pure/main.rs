@@ -23,6 +23,7 @@ mod price_books;
 mod progress;
 mod quiet;
 mod readme;
+mod reconcile;
 mod request_digest;
 mod requests;
 mod retry;
