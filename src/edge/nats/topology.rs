@@ -90,6 +90,12 @@ pub fn ledger_subject(key: &LedgerKey) -> String {
     format!("kling.v1.{}.ledger.{}", key.owner.as_str(), key.day)
 }
 
+/// Returns the filter of a day's money entries of every owner, the account among them.
+#[must_use]
+pub fn ledgers_of(day: Day) -> String {
+    format!("kling.v1.*.ledger.{day}")
+}
+
 /// Returns the subject of a day's budget alerts.
 #[must_use]
 pub fn alert_subject(key: &LedgerKey) -> String {
