@@ -29,7 +29,7 @@ use crate::stage::runner::Runner;
 use crate::stage::views::Views;
 use crate::telemetry::{self, Recorder};
 
-pub use self::build::{audit_rules, check, kling};
+pub use self::build::{audit_rules, check, day_limits, kling};
 
 /// A running service.
 pub struct App {
