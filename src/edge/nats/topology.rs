@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::config;
 use crate::model::event::EventKind;
-use crate::model::ids::{Day, TaskId, Tenant};
+use crate::model::ids::{ACCOUNT, Day, TaskId, Tenant};
 use crate::model::ledger::{LedgerKey, LedgerOwner};
 
 mod consumers;
@@ -49,6 +49,8 @@ pub const LISTINGS: &str = "kling.v1.*.list";
 /// Operators' changes of a day's limit over request/reply. Internal, so that neither a stream keeps
 /// it nor a consumer's account may use it.
 pub const SET_LIMIT: &str = "kling.operator.v1.set-limit";
+/// Operators' corrections of deductions over request/reply, internal likewise.
+pub const ADJUST: &str = "kling.operator.v1.adjust";
 /// Every stored callback; probes stand beside them, not among them.
 pub const STORED_CALLBACKS: &str = "kling.callback.v1.>";
 

@@ -8,6 +8,7 @@ mod repeats;
 mod refusals;
 mod cancel;
 mod budget;
+mod adjust;
 mod service;
 
 use std::time::Duration;
