@@ -21,11 +21,11 @@ use crate::edge::nats::money::{Money, MoneyRules, THRESHOLDS_MAX};
 use crate::edge::nats::{Broker, Endpoint, topology};
 use crate::edge::storage::Storage;
 use crate::model::ledger::LedgerOwner;
-use crate::stage::audit::AuditRules;
 use crate::stage::completer::Completer;
 use crate::stage::dispatcher::{DispatchRules, Dispatcher, SlotRules};
 use crate::stage::downloader::Downloader;
 use crate::stage::intake::{Intake, IntakeRules};
+use crate::stage::ledger_audit::AuditRules;
 use crate::stage::receiver::Receiver;
 use crate::stage::views::Views;
 

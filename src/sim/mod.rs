@@ -8,8 +8,8 @@
 //! Reading order: `catalogue` (products), `task` (shapes), `state` (the account), `create`,
 //! `lifecycle`, `deduct`, `callbacks`, `query`, `account`, `cdn`, then [`Control`] and [`Forgery`].
 //!
-//! Deliberately absent: generation itself, cash billing unless a tag asks for it, the consumer web site, rate limits
-//! other than slots (the platform documents none), persistence.
+//! Deliberately absent: generation itself, cash billing unless a tag asks for it, the consumer web
+//! site, rate limits other than slots (the platform documents none), persistence.
 
 pub mod config;
 pub mod faults;

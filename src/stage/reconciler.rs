@@ -18,7 +18,7 @@ use crate::model::ids::TaskId;
 use crate::model::observation::Proof;
 use crate::model::reply::CallFailure;
 use crate::model::request::Product;
-use crate::stage::audit::{Audit, AuditRules, Limiter, limiter};
+use crate::stage::ledger_audit::{AuditRules, LedgerAudit, Limiter, limiter};
 use crate::stage::look_up::look_up;
 use crate::stage::views::{OpenTask, Views};
 use crate::telemetry;
@@ -32,7 +32,7 @@ pub struct Reconciler {
     clock: Clock,
     rules: config::Reconciler,
     limiter: Limiter,
-    audit: Audit,
+    audit: LedgerAudit,
 }
 
 /// The questions asked about a task that has stayed silent.
@@ -55,7 +55,7 @@ impl Reconciler {
         audit: AuditRules,
     ) -> Self {
         let limiter = limiter(rules.queries_per_second);
-        let audit = Audit::new(
+        let audit = LedgerAudit::new(
             log.clone(),
             kling.clone(),
             clock.clone(),

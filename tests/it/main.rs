@@ -18,6 +18,7 @@ mod pipeline;
 mod private_server;
 mod program;
 mod races;
+mod reconcile;
 mod schema;
 mod scripted_kling;
 mod sim;

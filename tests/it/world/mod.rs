@@ -67,6 +67,7 @@ pub(crate) struct Expected {
 pub(crate) struct World {
     pub(crate) sim: Simulator,
     pub(crate) app: App,
+    pub(crate) config: Config,
     http: reqwest::Client,
     submitted: Mutex<HashSet<TaskId>>,
     _node: Node,
@@ -92,6 +93,7 @@ impl World {
         Self {
             sim,
             app: app.expect("the service starts"),
+            config,
             http: client(),
             submitted: Mutex::default(),
             _node: node,

@@ -24,7 +24,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         "ops",
         &[
             "ops",
-            "stage::audit",
+            "stage::ledger_audit",
             "decide",
             "edge",
             "model",
@@ -79,7 +79,7 @@ const FLOORS: &[(&str, &[&str])] = &[
 /// What the stages may share: the consume loop, the folded log, how a task is asked about, and the
 /// audit of a day. They
 /// never import one another.
-const STAGES_SHARE: [&str; 4] = ["runner", "views", "look_up", "audit"];
+const STAGES_SHARE: [&str; 4] = ["runner", "views", "look_up", "ledger_audit"];
 
 #[test]
 fn imports_point_down() {

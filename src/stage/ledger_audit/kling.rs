@@ -11,11 +11,11 @@ use crate::model::observation::{Observation, ObservedStatus};
 use crate::model::reply::CallFailure;
 use crate::model::task::Generation;
 
-use super::{Audit, AuditError, PAGES_MAX};
+use super::{AuditError, LedgerAudit, PAGES_MAX};
 
 const REASON: QueryReason = QueryReason::Reconcile;
 
-impl Audit {
+impl LedgerAudit {
     /// Enters the tasks that Kling lists in `whole`. Those created in `main` that have an id of
     /// our form and are not in the books are looked for in the log.
     pub(super) async fn tasks(

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{Timestamp, ToSpan};
 use tokio_util::sync::CancellationToken;
 
-use super::{Audit, AuditError};
+use super::{AuditError, AuditRules, LedgerAudit};
 use crate::decide::budget::day_of;
 use crate::decide::reconcile::{Class, DayReport, Finding};
 use crate::model::ids::Day;
@@ -21,7 +21,7 @@ const DAYS_MAX: i32 = 30;
 /// Differences that are logged one by one.
 const LOGGED_MAX: usize = 20;
 
-impl Audit {
+impl LedgerAudit {
     /// Audits each day once it has ended and its records have settled, until stopped; `every` says
     /// how many days are taken together. The first round takes as many days as came before it.
     pub async fn keep(&self, every: Duration, stop: CancellationToken) {
@@ -29,7 +29,7 @@ impl Audit {
         let together = together.clamp(1, DAYS_MAX);
         let mut audited = None;
         loop {
-            let due = self.last_settled(self.clock.now());
+            let due = self.rules.last_settled(self.clock.now());
             let first = match audited {
                 None => back(due, together - 1),
                 Some(done) => next(done).max(back(due, DAYS_MAX - 1)),
@@ -56,14 +56,6 @@ impl Audit {
         }
     }
 
-    /// Returns the last budget day that has ended so long ago that its records have settled.
-    #[must_use]
-    pub fn last_settled(&self, now: Timestamp) -> Day {
-        let then = now.saturating_sub(self.rules.lag).unwrap_or(Timestamp::MIN);
-        let open = day_of(then, &self.rules.time_zone, self.rules.day_starts);
-        back(open, 1)
-    }
-
     async fn round(&self, first: Day, last: Day) -> Result<(), AuditError> {
         let mut day = first;
         while day <= last {
@@ -75,6 +67,16 @@ impl Audit {
             day = next(day);
         }
         Ok(())
+    }
+}
+
+impl AuditRules {
+    /// Returns the last budget day that has ended so long ago that its records have settled.
+    #[must_use]
+    pub fn last_settled(&self, now: Timestamp) -> Day {
+        let then = now.saturating_sub(self.lag).unwrap_or(Timestamp::MIN);
+        let open = day_of(then, &self.time_zone, self.day_starts);
+        back(open, 1)
     }
 }
 

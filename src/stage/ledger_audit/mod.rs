@@ -107,7 +107,7 @@ pub enum AuditError {
 
 /// Compares days.
 #[derive(Clone, Debug)]
-pub struct Audit {
+pub struct LedgerAudit {
     log: Log,
     kling: Arc<Client>,
     clock: Clock,
@@ -123,7 +123,7 @@ pub fn limiter(per_second: u32) -> Limiter {
     Arc::new(RateLimiter::direct(quota))
 }
 
-impl Audit {
+impl LedgerAudit {
     /// Makes the audit of an account.
     #[must_use]
     pub fn new(
