@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use rust_decimal::Decimal;
+use serde_json::Value;
 
 use super::callbacks::Outgoing;
 use super::catalogue::{PRODUCTS, Pack, Product, Standard};
@@ -33,6 +34,7 @@ pub(super) struct Wanted {
     pub(super) watermark: bool,
     pub(super) key_name: String,
     pub(super) ask: Ask,
+    pub(super) body: Value,
     pub(super) price: Decimal,
 }
 
@@ -49,6 +51,7 @@ impl Wanted {
             callback_url: None,
             watermark: false,
             key_name: "somebody-else".to_owned(),
+            body: Value::Null,
             ask: Ask::plain(),
             price,
         }
@@ -263,6 +266,7 @@ impl State {
             key_name: wanted.key_name,
             watermark: wanted.watermark,
             ask: wanted.ask,
+            body: wanted.body,
             price: wanted.price,
             pool,
             slots,

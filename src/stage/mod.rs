@@ -11,5 +11,6 @@ pub mod ledger_audit;
 pub mod reconciler;
 pub mod downloader;
 pub mod accountant;
+pub mod alerter;
 pub mod views;
 pub mod feed;

@@ -1,6 +1,7 @@
 //! The money writer: holds, settlements, refusals and alerts.
 
 mod adjust;
+mod closings;
 mod limits;
 
 use std::time::Duration;

@@ -101,6 +101,13 @@ impl World {
         }
     }
 
+    /// Starts another process's worth of these roles on the same broker; stop it before the world.
+    pub(crate) async fn replica(&self, roles: &[Role]) -> App {
+        let recorder = telemetry::recorder("test");
+        let app = App::start(&self.config, roles, Clock::system(), recorder).await;
+        app.expect("the replica starts")
+    }
+
     pub(crate) fn control(&self) -> Control {
         self.sim.control()
     }
