@@ -216,7 +216,7 @@ async fn each_injected_difference_is_found_and_no_other() {
         expected,
         unsettled,
         foreign,
-    } = run().await;
+    } = Box::pin(run()).await;
     let at_once = SignedDuration::ZERO;
     let report = compared(&world, &tasks, at_once).await;
     assert_eq!(listed(&report), expected);
