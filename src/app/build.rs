@@ -5,7 +5,9 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use tokio_util::sync::CancellationToken;
 
+use super::screening::screening;
 use crate::config::{self, Config, LimitSetting, Role, Thresholds};
+use crate::decide::again::RetryPolicy;
 use crate::decide::budget::{parse_day_starts, resolve};
 use crate::decide::ledger::Limits;
 use crate::decide::pricing::{Generations, PriceBook};
@@ -25,7 +27,7 @@ use crate::model::ledger::LedgerOwner;
 use crate::stage::completer::Completer;
 use crate::stage::dispatcher::{DispatchRules, Dispatcher, SlotRules};
 use crate::stage::downloader::Downloader;
-use crate::stage::intake::{Intake, IntakeRules};
+use crate::stage::intake::{Intake, IntakeRules, Retrier};
 use crate::stage::receiver::Receiver;
 use crate::stage::views::Views;
 
@@ -108,12 +110,14 @@ pub(super) fn book(pricing: &config::Pricing) -> anyhow::Result<PriceBook> {
     PriceBook::parse(&text).with_context(|| format!("the price book {name:?}"))
 }
 
-/// Checks what only the price book can tell: that it is there, and that the budget fits it.
+/// Checks what only other files can tell: that the price book is there and the budget fits it, and
+/// that the prompt policy can be read.
 ///
 /// # Errors
 /// The key, and what is wrong with it.
 pub fn check(config: &Config) -> anyhow::Result<()> {
-    money_rules(config).map(|_| ())
+    money_rules(config)?;
+    screening(&config.prompt).map(|_| ())
 }
 
 /// Returns the limits with which an owner's day opens.
@@ -172,6 +176,7 @@ pub(super) fn intake(config: &Config, edges: &Edges, views: &Views) -> anyhow::R
     };
     let rules = IntakeRules {
         book: book(&config.pricing)?,
+        screening: screening(&config.prompt)?,
         generations,
         time_zone: jiff::tz::TimeZone::get(&config.budget.time_zone)
             .with_context(|| format!("budget.time_zone {:?}", config.budget.time_zone))?,
@@ -188,6 +193,17 @@ pub(super) fn intake(config: &Config, edges: &Edges, views: &Views) -> anyhow::R
         edges.clock.clone(),
         rules,
     ))
+}
+
+pub(super) fn retrier(config: &Config, intake: &Intake) -> Retrier {
+    let retry = &config.retry;
+    let policy = RetryPolicy {
+        generation_max: retry.generation_max,
+        service_max: retry.service_max,
+        backoff_base: retry.backoff_base,
+        backoff_cap: retry.backoff_cap,
+    };
+    Retrier::new(intake.clone(), policy)
 }
 
 pub(super) fn dispatcher(

@@ -48,10 +48,14 @@ pub struct Config {
     pub pricing: Pricing,
     /// Limits of spending.
     pub budget: Budget,
+    /// What prompts may say.
+    pub prompt: Prompt,
     /// Dispatch.
     pub dispatcher: Dispatcher,
     /// Earlier results as answers.
     pub reuse: Reuse,
+    /// Failed tasks tried again.
+    pub retry: Retry,
     /// Repair of lost callbacks.
     pub reconciler: Reconciler,
     /// The consume loops.
@@ -73,8 +77,10 @@ impl Default for Config {
             storage: Storage::default(),
             pricing: Pricing::default(),
             budget: Budget::default(),
+            prompt: Prompt::default(),
             dispatcher: Dispatcher::default(),
             reuse: Reuse::default(),
+            retry: Retry::default(),
             reconciler: Reconciler::default(),
             runner: Runner::default(),
             retention: Retention::default(),

@@ -4,6 +4,7 @@
 pub mod ledger;
 pub mod products;
 pub mod pricing;
+pub mod prompt;
 pub mod budget;
 pub mod admission;
 pub mod schedule;
@@ -15,3 +16,4 @@ pub mod progress;
 pub mod quiet;
 pub mod placement;
 pub mod retry;
+pub mod again;

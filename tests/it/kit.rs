@@ -104,6 +104,7 @@ pub(crate) fn task(id: &TaskId, hold: Amount) -> Task {
             changed_at: now,
             stalled: 0,
             stalled_at: None,
+            retries: 0,
             submitted_at: None,
             outputs: 0,
             stored_at: None,

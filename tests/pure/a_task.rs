@@ -81,6 +81,7 @@ pub(crate) fn task(status: Status) -> Task {
             changed_at: at,
             stalled: 0,
             stalled_at: None,
+            retries: 0,
             submitted_at: None,
             outputs: 0,
             stored_at: None,

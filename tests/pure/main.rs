@@ -21,6 +21,7 @@ mod plan_laws;
 mod plan_refusals;
 mod price_books;
 mod progress;
+mod prompt;
 mod quiet;
 mod readme;
 mod request_digest;

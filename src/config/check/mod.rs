@@ -3,6 +3,7 @@
 
 mod rules;
 mod listeners;
+mod prompt;
 mod secrets;
 
 use std::time::Duration;
@@ -101,6 +102,7 @@ impl Config {
         listeners::listeners(self, &mut found);
         rules::storage(&self.storage, &mut found);
         rules::budget(&self.budget, &mut found);
+        prompt::prompt(self, &mut found);
         rules::stages(self, &mut found);
         rules::reuse(self, &mut found);
         secrets::credentials(&self.kling, &mut found);

@@ -9,7 +9,7 @@ use url::{Host, Url};
 
 use super::{Findings, has_no_credentials, is_bare, is_loopback, positive, positive_from};
 use crate::config::duration::text;
-use crate::config::{Budget, Config, LimitSetting, Nats, Reconciler, Storage, Thresholds};
+use crate::config::{Budget, Config, LimitSetting, Nats, Reconciler, Retry, Storage, Thresholds};
 use crate::model::amount::Unit;
 use crate::model::ids::Tenant;
 
@@ -262,6 +262,7 @@ pub(super) fn stages(config: &Config, found: &mut Findings) {
     let needed = nats.read_timeout + 2 * nats.commit_timeout;
     positive_from(found, "runner.ack_wait", runner.ack_wait, needed, fix);
     counts_and_waits(config, found);
+    retry(&config.retry, found);
     reconciler(&config.reconciler, found);
 }
 
@@ -317,6 +318,19 @@ fn counts_and_waits(config: &Config, found: &mut Findings) {
     ] {
         positive(found, key, duration);
     }
+}
+
+fn retry(retry: &Retry, found: &mut Findings) {
+    for (key, retries) in [
+        ("retry.generation_max", retry.generation_max),
+        ("retry.service_max", retry.service_max),
+    ] {
+        found.require(retries <= 5, key, retries, "at most 5: each spends again");
+    }
+    let (base, cap) = (retry.backoff_base, retry.backoff_cap);
+    positive(found, "retry.backoff_base", base);
+    let fix = "at least retry.backoff_base";
+    positive_from(found, "retry.backoff_cap", cap, base, fix);
 }
 
 fn reconciler(reconciler: &Reconciler, found: &mut Findings) {

@@ -2,9 +2,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::refusals::unfit;
 use super::reuse::check_reuse;
 use super::{CAUSE, Intake};
-use crate::decide::pricing::{PlanOptions, Planned, RefusalCode, check_not_before, plan};
+use crate::decide::pricing::{PlanOptions, Planned, check_not_before, plan, request_digest};
 use crate::decide::reuse::reuse_key;
 use crate::edge::nats::log::new_commit_id;
 use crate::edge::nats::money::NewTask;
@@ -22,25 +23,24 @@ impl Intake {
             return Err(Problem::new(ProblemCode::NotImplemented, detail).field(field));
         }
         check_reuse(request)?;
+        let screened = self.screen(request)?;
         let planned = check_not_before(request.not_before, now).and_then(|()| {
             let on = self.day(request.not_before.unwrap_or(now)).0;
             let options = PlanOptions {
                 generations: self.rules.generations,
                 on,
             };
-            plan(request, &self.rules.book, &options)
+            let mut planned = plan(&screened, &self.rules.book, &options)?;
+            self.rules
+                .screening
+                .policy
+                .safety
+                .add_to(&mut planned.call)?;
+            // Of the request as written: a changed policy must not turn a repeat into a conflict.
+            planned.request_digest = request_digest(request);
+            Ok(planned)
         });
-        planned.map_err(|refusal| {
-            let code = match refusal.code {
-                RefusalCode::InvalidRequest => ProblemCode::InvalidRequest,
-                RefusalCode::UnknownPrice => ProblemCode::UnknownPrice,
-            };
-            let problem = Problem::new(code, refusal.message);
-            match refusal.field {
-                Some(field) => problem.field(field),
-                None => problem,
-            }
-        })
+        planned.map_err(unfit)
     }
 
     pub(super) fn new_task(
@@ -125,6 +125,7 @@ impl Intake {
             changed_at: now,
             stalled: 0,
             stalled_at: None,
+            retries: 0,
             submitted_at: None,
             outputs: 0,
             stored_at: None,

@@ -4,10 +4,12 @@
 //! which alone knows the balance at the moment of acceptance.
 
 mod compose;
+mod screen;
 mod repeats;
 mod refusals;
 mod cancel;
 mod reuse;
+mod retries;
 mod budget;
 mod service;
 
@@ -32,6 +34,8 @@ use crate::model::task::Task;
 use crate::stage::views::{Filter, Views};
 use crate::telemetry;
 
+pub use self::retries::Retrier;
+pub use self::screen::Screening;
 pub use self::service::serve;
 
 use self::cancel::{cancelled, is_cancelled};
@@ -52,6 +56,8 @@ const CAUSE: &str = "idempotency-key";
 pub struct IntakeRules {
     /// The price book in force.
     pub book: PriceBook,
+    /// What prompts may say.
+    pub screening: Screening,
     /// What the configured credentials can reach.
     pub generations: Generations,
     /// The zone of the budget day.
@@ -103,15 +109,15 @@ impl Intake {
         request: &TaskRequest,
     ) -> Result<Accepted, Problem> {
         let now = self.clock.now();
-        let cause = key.map(check_key).transpose()?;
-        let mut new = self.new_task(tenant, cause, request, now)?;
-        if let Some(earlier) = self.earlier(cause, &new).await? {
-            self.no_more(tenant, cause.unwrap_or_default(), 1).await?;
-            return Ok(earlier);
+        let key = key.map(check_key).transpose()?;
+        let asked = std::slice::from_ref(request);
+        if let Some(earlier) = self.repeated(tenant, key, asked).await? {
+            return Ok(accepted(&earlier[0]));
         }
-        self.see_results(std::slice::from_ref(request)).await?;
+        let mut new = self.new_task(tenant, key, request, now)?;
+        self.moderate(tenant, request, &new).await?;
+        self.see_results(asked).await?;
         self.reuse(&mut new).await?;
-        let accepted = accepted(&new.event.task);
         match self
             .money
             .accept(vec![new.clone()], self.rules.accept_timeout)
@@ -119,15 +125,14 @@ impl Intake {
         {
             Ok(_) => {}
             // A racing request with the same key was first.
-            Err(AcceptError::Exists(_)) if cause.is_some() => {
-                let earlier = self.earlier(cause, &new).await?.ok_or_else(unavailable)?;
-                self.no_more(tenant, cause.unwrap_or_default(), 1).await?;
-                return Ok(earlier);
+            Err(AcceptError::Exists(_)) if key.is_some() => {
+                let earlier = self.repeated(tenant, key, asked).await?;
+                return Ok(accepted(&earlier.ok_or_else(unavailable)?[0]));
             }
             Err(error) => return Err(refused(error, std::slice::from_ref(&new))),
         }
         announce(&new.event.task);
-        Ok(accepted)
+        Ok(accepted(&new.event.task))
     }
 
     /// Accepts a batch in one commit, all or nothing.
@@ -143,23 +148,20 @@ impl Intake {
         check_batch(requests)?;
         let now = self.clock.now();
         let key = key.map(check_key).transpose()?;
+        if let Some(earlier) = self.repeated(tenant, key, requests).await? {
+            return Ok(accepted_batch(&earlier));
+        }
         let mut tasks = Vec::with_capacity(requests.len());
         for (i, request) in requests.iter().enumerate() {
             let cause = key.map(|key| cause_of(key, i));
             let task = self.new_task(tenant, cause.as_deref(), request, now);
             tasks.push(task.map_err(|problem| in_batch(problem, i))?);
         }
-        // A batch is all or nothing, so its first task tells of all.
-        if let Some(key) = key
-            && self.earlier(Some(key), &tasks[0]).await?.is_some()
-        {
-            return self.same_batch(tenant, key, &tasks).await;
-        }
+        self.moderate_batch(tenant, requests, &tasks).await?;
         self.see_results(requests).await?;
         for task in &mut tasks {
             self.reuse(task).await?;
         }
-        let answer = accepted_batch(&tasks);
         match self
             .money
             .accept(tasks.clone(), self.rules.accept_timeout)
@@ -167,12 +169,12 @@ impl Intake {
         {
             Ok(_) => tasks.iter().for_each(|task| announce(&task.event.task)),
             Err(AcceptError::Exists(_)) if key.is_some() => {
-                let key = key.unwrap_or_default();
-                return self.same_batch(tenant, key, &tasks).await;
+                let earlier = self.repeated(tenant, key, requests).await?;
+                return Ok(accepted_batch(&earlier.ok_or_else(unavailable)?));
             }
             Err(error) => return Err(refused(error, &tasks)),
         }
-        Ok(answer)
+        Ok(accepted_batch(tasks.iter().map(|new| &new.event.task)))
     }
 
     /// Prices requests, and tells whether they would be accepted now; nothing is stored.

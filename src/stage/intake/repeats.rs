@@ -2,67 +2,51 @@
 
 use super::refusals::{away, conflict};
 use super::{CAUSE, Intake};
-use crate::edge::nats::money::NewTask;
+use crate::decide::pricing::request_digest;
 use crate::model::amount::sum_by_unit;
 use crate::model::answer::{Accepted, AcceptedBatch};
 use crate::model::ids::{TaskId, Tenant};
 use crate::model::problem::Problem;
+use crate::model::request::TaskRequest;
 use crate::model::task::Task;
 
 impl Intake {
-    /// Finds what an earlier request with the same key became.
-    pub(super) async fn earlier(
+    /// Finds the tasks of an earlier submission with the same key: of the same requests, no other,
+    /// no fewer, no more.
+    ///
+    /// Nothing else about a request counts here. What was accepted stays accepted when prices or
+    /// the prompt policy have changed, and is not judged a second time.
+    pub(super) async fn repeated(
         &self,
-        cause: Option<&str>,
-        new: &NewTask,
-    ) -> Result<Option<Accepted>, Problem> {
-        if cause.is_none() {
+        tenant: &Tenant,
+        key: Option<&str>,
+        requests: &[TaskRequest],
+    ) -> Result<Option<Vec<Task>>, Problem> {
+        let Some(key) = key else {
             return Ok(None);
-        }
-        let loaded = self
-            .log
-            .load(&new.event.task.task_id)
-            .await
-            .map_err(|e| away(&e))?;
-        loaded
-            .map(|earlier| same_request(&earlier.task, new))
-            .transpose()
-    }
-
-    /// Returns what an earlier submission with the same key was answered, if it was of the same
-    /// tasks: no other, no fewer, no more.
-    pub(super) async fn same_batch(
-        &self,
-        tenant: &Tenant,
-        key: &str,
-        tasks: &[NewTask],
-    ) -> Result<AcceptedBatch, Problem> {
-        let mut held = Vec::with_capacity(tasks.len());
-        for task in tasks {
-            let Some(earlier) = self.earlier(Some(key), task).await? else {
-                return Err(conflict(&tasks[0].event.task.task_id));
-            };
-            held.push(earlier.estimate);
-        }
-        self.no_more(tenant, key, tasks.len()).await?;
-        let mut answer = accepted_batch(tasks);
-        answer.estimate = sum_by_unit(held);
-        Ok(answer)
-    }
-
-    /// Checks that no submission with this key was of more tasks.
-    pub(super) async fn no_more(
-        &self,
-        tenant: &Tenant,
-        key: &str,
-        count: usize,
-    ) -> Result<(), Problem> {
+        };
         let id = |i| TaskId::derived(tenant, CAUSE, &cause_of(key, i));
-        match self.log.load(&id(count)).await.map_err(|e| away(&e))? {
-            Some(_) => Err(conflict(&id(0))),
-            None => Ok(()),
+        let mut tasks = Vec::with_capacity(requests.len());
+        for (i, request) in requests.iter().enumerate() {
+            let loaded = self.log.load(&id(i)).await.map_err(|e| away(&e))?;
+            match loaded {
+                Some(earlier) if is_of(&earlier.task, request) => tasks.push(earlier.task),
+                Some(earlier) => return Err(conflict(&earlier.task.task_id)),
+                // A submission is all or nothing, so its first task tells of all.
+                None if i == 0 => return Ok(None),
+                None => return Err(conflict(&id(0))),
+            }
+        }
+        match self.log.load(&id(requests.len())).await {
+            Ok(None) => Ok(Some(tasks)),
+            Ok(Some(_)) => Err(conflict(&id(0))),
+            Err(error) => Err(away(&error)),
         }
     }
+}
+
+fn is_of(earlier: &Task, request: &TaskRequest) -> bool {
+    earlier.relay.request_digest == request_digest(request)
 }
 
 pub(super) fn accepted(task: &Task) -> Accepted {
@@ -74,21 +58,12 @@ pub(super) fn accepted(task: &Task) -> Accepted {
     }
 }
 
-pub(super) fn accepted_batch(tasks: &[NewTask]) -> AcceptedBatch {
+pub(super) fn accepted_batch<'a>(tasks: impl IntoIterator<Item = &'a Task>) -> AcceptedBatch {
+    let tasks: Vec<&Task> = tasks.into_iter().collect();
     AcceptedBatch {
-        task_ids: tasks
-            .iter()
-            .map(|task| task.event.task.task_id.clone())
-            .collect(),
-        estimate: sum_by_unit(tasks.iter().map(|task| task.hold)),
+        task_ids: tasks.iter().map(|task| task.task_id.clone()).collect(),
+        estimate: sum_by_unit(tasks.iter().map(|task| task.estimate)),
     }
-}
-
-fn same_request(earlier: &Task, new: &NewTask) -> Result<Accepted, Problem> {
-    if earlier.relay.request_digest == new.event.task.relay.request_digest {
-        return Ok(accepted(earlier));
-    }
-    Err(conflict(&earlier.task_id))
 }
 
 /// Names the task at a place of a submission. A single task is the first of one, so that a key is
