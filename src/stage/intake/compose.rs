@@ -22,8 +22,8 @@ impl Intake {
             let detail = format!("{field:?} is documented and not there yet; leave it out");
             return Err(Problem::new(ProblemCode::NotImplemented, detail).field(field));
         }
-        check_reuse(request)?;
         let screened = self.screen(request)?;
+        check_reuse(request)?;
         let planned = check_not_before(request.not_before, now).and_then(|()| {
             let on = self.day(request.not_before.unwrap_or(now)).0;
             let options = PlanOptions {

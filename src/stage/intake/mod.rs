@@ -8,8 +8,8 @@ mod screen;
 mod repeats;
 mod refusals;
 mod cancel;
-mod reuse;
 mod retries;
+mod reuse;
 mod budget;
 mod service;
 
