@@ -12,7 +12,7 @@ mod recovery;
 
 pub use self::command::{interrupted, run};
 pub use self::reconcile::ReconcileArgs;
-pub use self::recovery::{AuditArgs, DeadCommand, LetterArgs, RangeArgs, ReplayArgs};
+pub use self::recovery::{AuditArgs, DeadCommand, LetterArgs, RangeArgs, RecoverArgs, ReplayArgs};
 
 /// The heading of the flags that every command takes.
 const EVERYWHERE: &str = "Everywhere";
@@ -68,8 +68,8 @@ pub enum Command {
     Events(EventsCommand),
     /// Deliver past events again, to one consumer.
     Replay(Box<ReplayArgs>),
-    /// Find at Kling what callbacks never said (not there yet).
-    Recover(LaterArgs),
+    /// Find at Kling what callbacks never said.
+    Recover(RecoverArgs),
     /// List, show, requeue or discard messages that were set aside.
     #[command(subcommand)]
     Dead(DeadCommand),

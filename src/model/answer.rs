@@ -84,3 +84,12 @@ pub struct Adjusted {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub moved_on: Vec<TaskId>,
 }
+
+/// What became of tasks to be rebuilt.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Rebuilt {
+    /// Histories begun anew.
+    pub begun: u64,
+    /// Tasks that had a history by then.
+    pub known: u64,
+}

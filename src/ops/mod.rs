@@ -12,6 +12,7 @@ pub mod audit;
 pub mod events;
 pub mod replay;
 pub mod dead;
+pub mod recover;
 pub mod budget;
 pub mod reconcile;
 pub mod schemas;

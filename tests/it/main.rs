@@ -24,6 +24,7 @@ mod program;
 mod prompt;
 mod races;
 mod reconcile;
+mod recover;
 mod schema;
 mod scripted_kling;
 mod sim;

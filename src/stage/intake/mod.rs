@@ -9,6 +9,7 @@ mod repeats;
 mod refusals;
 mod cancel;
 mod retries;
+mod rebuild;
 mod reuse;
 mod budget;
 mod adjust;

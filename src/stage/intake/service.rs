@@ -26,6 +26,7 @@ enum Endpoint {
     List,
     SetLimit,
     Adjust,
+    Rebuild,
 }
 
 /// Serves submissions, estimates, cancellations, lists, limits and corrections over NATS until
@@ -52,6 +53,7 @@ pub async fn serve(
         (Endpoint::List, topology::LISTINGS),
         (Endpoint::SetLimit, topology::SET_LIMIT),
         (Endpoint::Adjust, topology::ADJUST),
+        (Endpoint::Rebuild, topology::REBUILD),
     ];
     let mut requests = futures::stream::SelectAll::new();
     for (endpoint, subjects) in endpoints {
@@ -105,6 +107,7 @@ async fn answer(
         // The broker's permissions say who is an operator.
         Endpoint::SetLimit => json(&intake.set_limit(parse_json(&message.payload)?).await?),
         Endpoint::Adjust => json(&intake.adjust(parse_json(&message.payload)?).await?),
+        Endpoint::Rebuild => json(&intake.rebuild(parse_json(&message.payload)?).await?),
     }
 }
 
