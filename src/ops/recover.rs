@@ -30,9 +30,7 @@ use crate::model::operator::{LostTask, Rebuild};
 use crate::model::request::Product;
 use crate::model::task::{Generation, Status, Task};
 
-/// How long Kling lists a task, days.
-///
-/// Source: platform reference 2.4.
+/// How long Kling lists a task, days. Source: platform reference 2.4.
 const LISTED_DAYS: i64 = 30;
 /// Pages of one list: 500 tasks each.
 const PAGES_MAX: u32 = 4_000;
