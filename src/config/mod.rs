@@ -52,6 +52,10 @@ pub struct Config {
     pub prompt: Prompt,
     /// Dispatch.
     pub dispatcher: Dispatcher,
+    /// Failed tasks tried again.
+    pub retry: Retry,
+    /// Earlier results as answers.
+    pub reuse: Reuse,
     /// Repair of lost callbacks.
     pub reconciler: Reconciler,
     /// The consume loops.
@@ -75,6 +79,8 @@ impl Default for Config {
             budget: Budget::default(),
             prompt: Prompt::default(),
             dispatcher: Dispatcher::default(),
+            retry: Retry::default(),
+            reuse: Reuse::default(),
             reconciler: Reconciler::default(),
             runner: Runner::default(),
             retention: Retention::default(),

@@ -27,6 +27,7 @@ mod readme;
 mod request_digest;
 mod requests;
 mod retry;
+mod reuse;
 mod schedule;
 mod schemas;
 mod signature;

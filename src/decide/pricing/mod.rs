@@ -13,7 +13,7 @@ mod contents;
 mod body_legacy;
 mod facts;
 mod book;
-mod digest;
+pub(in crate::decide) mod digest;
 
 use jiff::civil::Date;
 

@@ -8,6 +8,8 @@ mod screen;
 mod repeats;
 mod refusals;
 mod cancel;
+mod retries;
+mod reuse;
 mod budget;
 mod service;
 
@@ -18,6 +20,7 @@ use jiff::tz::TimeZone;
 
 use crate::decide::admission::admit;
 use crate::decide::pricing::{Generations, PriceBook};
+use crate::decide::reuse::Rules as ReuseRules;
 use crate::edge::clock::Clock;
 use crate::edge::nats::log::{Committed, Log};
 use crate::edge::nats::money::{AcceptError, Money, MoneyRules};
@@ -31,6 +34,7 @@ use crate::model::task::Task;
 use crate::stage::views::{Filter, Views};
 use crate::telemetry;
 
+pub use self::retries::Retrier;
 pub use self::screen::Screening;
 pub use self::service::serve;
 
@@ -62,6 +66,8 @@ pub struct IntakeRules {
     pub day_starts: Time,
     /// What the money writer works by: a day without entries has its limits.
     pub money: MoneyRules,
+    /// When an earlier result answers.
+    pub reuse: ReuseRules,
     /// How long a caller waits for the commit.
     pub accept_timeout: Duration,
     /// How long task events are kept.
@@ -108,8 +114,10 @@ impl Intake {
         if let Some(earlier) = self.repeated(tenant, key, asked).await? {
             return Ok(accepted(&earlier[0]));
         }
-        let new = self.new_task(tenant, key, request, now)?;
+        let mut new = self.new_task(tenant, key, request, now)?;
         self.moderate(tenant, request, &new).await?;
+        self.see_results(asked).await?;
+        self.reuse(&mut new).await?;
         match self
             .money
             .accept(vec![new.clone()], self.rules.accept_timeout)
@@ -150,6 +158,10 @@ impl Intake {
             tasks.push(task.map_err(|problem| in_batch(problem, i))?);
         }
         self.moderate_batch(tenant, requests, &tasks).await?;
+        self.see_results(requests).await?;
+        for task in &mut tasks {
+            self.reuse(task).await?;
+        }
         match self
             .money
             .accept(tasks.clone(), self.rules.accept_timeout)
@@ -176,17 +188,19 @@ impl Intake {
     ) -> Result<Estimates, Problem> {
         check_batch(requests)?;
         let now = self.clock.now();
+        self.see_results(requests).await?;
         let mut estimates = Vec::with_capacity(requests.len());
         let mut by_day: std::collections::BTreeMap<Day, Vec<Amount>> = Default::default();
         for (i, request) in requests.iter().enumerate() {
             let planned = self
                 .plan(request, now)
                 .map_err(|problem| in_batch(problem, i))?;
+            let price = self.hold_of(tenant, request, &planned).await?;
             by_day
                 .entry(self.day(request.not_before.unwrap_or(now)))
                 .or_default()
-                .push(planned.price);
-            estimates.push(planned.price);
+                .push(price);
+            estimates.push(price);
         }
         let mut allowed = true;
         for (day, prices) in by_day {

@@ -54,6 +54,7 @@ pub(super) fn accepted(task: &Task) -> Accepted {
         task_id: task.task_id.clone(),
         status: task.status,
         estimate: task.estimate,
+        reused_from: task.reused_from.clone(),
     }
 }
 
