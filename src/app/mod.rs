@@ -29,7 +29,7 @@ use crate::stage::runner::Runner;
 use crate::stage::views::Views;
 use crate::telemetry::{self, Recorder};
 
-pub use self::build::{check, day_limits};
+pub use self::build::{book, check, day_limits};
 
 /// A running service.
 pub struct App {
@@ -269,6 +269,7 @@ impl Wiring<'_> {
         let api = Api::new(
             intake.clone(),
             Feed::new(edges.log.clone()),
+            build::reports(self.config, edges)?,
             edges.clock.clone(),
             &self.config.api,
             self.stop.clone(),
@@ -344,7 +345,13 @@ impl Wiring<'_> {
             .clone()
             .context("the accountant has no money writer")?;
         let accountant = Arc::new(Accountant::new(self.edges.log.clone(), money));
+        let digest = build::digest(self.config, self.edges);
         let (runner, stop) = (self.runner, self.stop);
+        let stop_digest = stop.clone();
+        self.supervisor.clone().keep(move || {
+            let (digest, stop) = (digest.clone(), stop_digest.clone());
+            async move { digest.run(stop).await }
+        });
         self.supervisor.keep(move || {
             let (runner, handler, stop) = (runner.clone(), accountant.clone(), stop.clone());
             async move { runner.run(Consumer::Accountant, handler, stop).await }

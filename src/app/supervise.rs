@@ -21,6 +21,7 @@ const RESTART_PAUSE: Duration = Duration::from_secs(1);
 const GAUGES_EVERY: Duration = Duration::from_secs(10);
 
 /// Keeps one role running.
+#[derive(Clone)]
 pub(super) struct Supervisor {
     role: Role,
     readiness: Readiness,

@@ -13,7 +13,7 @@ use crate::model::ids::{Day, TaskId, Tenant};
 use crate::ops::connect::{Connected, Need, connect};
 use crate::ops::output::Output;
 use crate::ops::{
-    Usage, batch, budget, dead, estimate, events, replay, requests, schemas, submit, tasks,
+    Usage, batch, budget, dead, estimate, events, replay, requests, schemas, submit, tasks, usage,
 };
 use crate::sim::{SimConfig, Simulator};
 use crate::telemetry::{self, LogForm, LogSettings};
@@ -153,6 +153,17 @@ async fn linked(
         Command::Budget(BudgetCommand::Set(args)) => {
             budget::set(link, budget::wish(args)?, output).await
         }
+        Command::Usage(command) => {
+            let calendar = usage::Calendar::new(&config.budget)?;
+            let settings = usage::Settings {
+                today: calendar.day(clock.now()),
+                calendar,
+                rates: usage::rates(&config.pricing.cost),
+                book: app::book(&config.pricing)?,
+                environment: &config.environment,
+            };
+            usage::run(link, command, &settings, output).await
+        }
         _ => Ok(false),
     }
 }
@@ -199,6 +210,7 @@ fn check_arguments(command: &Command) -> anyhow::Result<()> {
         Command::Events(command) => events::check(command)?,
         Command::Replay(args) => replay::check(args)?,
         Command::Dead(command) => dead::check(command)?,
+        Command::Usage(command) => usage::check(command)?,
         Command::Budget(BudgetCommand::Set(args)) => {
             budget::wish(args)?;
         }
@@ -229,7 +241,6 @@ fn need(command: &Command) -> Need {
 fn later(command: &Command) -> Option<&'static str> {
     match command {
         Command::Recover(_) => Some("recover"),
-        Command::Usage(_) => Some("usage"),
         Command::Reconcile(_) => Some("reconcile"),
         Command::Doctor(_) => Some("doctor"),
         Command::Smoke(_) => Some("smoke"),

@@ -9,8 +9,8 @@ use rust_decimal::Decimal;
 use url::Url;
 
 use super::sections::{
-    Admin, Api, Budget, Dispatcher, Kling, ListenerLimits, Nats, Pricing, Receiver, Reconciler,
-    Retention, Runner, Storage, Thresholds, TlsFiles, Unsigned,
+    Admin, Api, Budget, Cost, Dispatcher, Kling, ListenerLimits, Nats, Pricing, Receiver,
+    Reconciler, Retention, Runner, Storage, Thresholds, TlsFiles, Unsigned, Usage,
 };
 
 const MIB: u64 = 1 << 20;
@@ -144,6 +144,17 @@ impl Default for Pricing {
     fn default() -> Self {
         Self {
             book: "official-2026-09".to_owned(),
+            cost: Cost::default(),
+        }
+    }
+}
+
+impl Default for Usage {
+    fn default() -> Self {
+        Self {
+            digest_every: Duration::from_secs(300),
+            report_timeout: Duration::from_secs(20),
+            reports_max: 2,
         }
     }
 }

@@ -48,6 +48,8 @@ pub struct Config {
     pub pricing: Pricing,
     /// Limits of spending.
     pub budget: Budget,
+    /// Usage reports.
+    pub usage: Usage,
     /// Dispatch.
     pub dispatcher: Dispatcher,
     /// Repair of lost callbacks.
@@ -71,6 +73,7 @@ impl Default for Config {
             storage: Storage::default(),
             pricing: Pricing::default(),
             budget: Budget::default(),
+            usage: Usage::default(),
             dispatcher: Dispatcher::default(),
             reconciler: Reconciler::default(),
             runner: Runner::default(),

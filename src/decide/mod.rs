@@ -6,6 +6,7 @@ pub mod products;
 pub mod pricing;
 pub mod budget;
 pub mod admission;
+pub mod usage;
 pub mod schedule;
 pub mod circuit;
 pub mod dispatch;

@@ -8,6 +8,7 @@ pub mod observation;
 pub mod reply;
 pub mod event;
 pub mod ledger;
+pub mod usage;
 pub mod dead_letter;
 pub mod audit;
 pub mod problem;

@@ -33,4 +33,5 @@ mod sim;
 mod telemetry;
 mod tidy;
 mod trust;
+mod usage;
 mod wire;

@@ -2,6 +2,7 @@
 //! value unless that is a secret, and the fix; all are checked, so one run shows everything.
 
 mod rules;
+mod usage;
 mod listeners;
 mod secrets;
 
@@ -101,6 +102,7 @@ impl Config {
         listeners::listeners(self, &mut found);
         rules::storage(&self.storage, &mut found);
         rules::budget(&self.budget, &mut found);
+        usage::usage(self, &mut found);
         rules::stages(self, &mut found);
         secrets::credentials(&self.kling, &mut found);
         secrets::capability_keys(&self.receiver, &mut found);

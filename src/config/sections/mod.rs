@@ -8,6 +8,6 @@ mod money;
 
 pub use self::broker::{Nats, Retention, Runner};
 pub use self::listeners::{Admin, Api, ListenerLimits, Receiver, TlsFiles, Unsigned};
-pub use self::money::{Budget, Pricing, Thresholds};
+pub use self::money::{Budget, Cost, Pricing, Thresholds, Usage};
 pub use self::platform::{Dispatcher, Kling, Reconciler, Storage};
 pub use crate::model::ledger::LimitSetting;

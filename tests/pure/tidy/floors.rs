@@ -41,6 +41,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         &[
             "app",
             "http",
+            "ops",
             "stage",
             "decide",
             "edge",
