@@ -9,8 +9,9 @@ use rust_decimal::Decimal;
 use url::Url;
 
 use super::sections::{
-    Admin, Api, Budget, Cost, Dispatcher, Kling, ListenerLimits, Nats, Pricing, Receiver,
-    Reconciler, Retention, Runner, Storage, Thresholds, TlsFiles, Unsigned, Usage,
+    Admin, Api, Budget, Cost, Detector, Dispatcher, Kling, ListenerLimits, Moderation, Nats,
+    Pricing, Prompt, Receiver, Reconciler, Retention, Retry, Reuse, Runner, Sensitive, Storage,
+    Thresholds, TlsFiles, Unsigned, Usage,
 };
 
 const MIB: u64 = 1 << 20;
@@ -172,6 +173,33 @@ impl Default for Budget {
     }
 }
 
+impl Default for Prompt {
+    fn default() -> Self {
+        Self {
+            sensitive: Sensitive::Refuse,
+            detectors: Detector::ALL.to_vec(),
+            terms_file: None,
+            negative_prompt: "violence, gore, nudity, sexual content, weapons, drugs, \
+                              hate symbols, self-harm"
+                .to_owned(),
+            moderation: Moderation::default(),
+        }
+    }
+}
+
+impl Default for Moderation {
+    fn default() -> Self {
+        Self {
+            url: None,
+            ca_file: None,
+            key: None,
+            timeout: Duration::from_secs(5),
+            response_max_bytes: 16 << 10,
+            concurrency: 16,
+        }
+    }
+}
+
 impl Default for Dispatcher {
     fn default() -> Self {
         Self {
@@ -181,6 +209,26 @@ impl Default for Dispatcher {
             backoff_cap: Duration::from_secs(60),
             lookup_delay: Duration::from_secs(10),
             circuit_open: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            generation_max: 0,
+            service_max: 0,
+            backoff_base: Duration::from_secs(30),
+            backoff_cap: Duration::from_secs(1_800),
+        }
+    }
+}
+
+impl Default for Reuse {
+    fn default() -> Self {
+        Self {
+            max_age: 30 * DAY,
+            wait_max: Duration::from_secs(6 * 3_600),
         }
     }
 }

@@ -50,8 +50,14 @@ pub struct Config {
     pub budget: Budget,
     /// Usage reports.
     pub usage: Usage,
+    /// What prompts may say.
+    pub prompt: Prompt,
     /// Dispatch.
     pub dispatcher: Dispatcher,
+    /// Failed tasks tried again.
+    pub retry: Retry,
+    /// Earlier results as answers.
+    pub reuse: Reuse,
     /// Repair of lost callbacks.
     pub reconciler: Reconciler,
     /// The consume loops.
@@ -74,7 +80,10 @@ impl Default for Config {
             pricing: Pricing::default(),
             budget: Budget::default(),
             usage: Usage::default(),
+            prompt: Prompt::default(),
             dispatcher: Dispatcher::default(),
+            retry: Retry::default(),
+            reuse: Reuse::default(),
             reconciler: Reconciler::default(),
             runner: Runner::default(),
             retention: Retention::default(),

@@ -4,10 +4,12 @@
 pub mod ledger;
 pub mod products;
 pub mod pricing;
+pub mod prompt;
 pub mod budget;
 pub mod admission;
 pub mod usage;
 pub mod schedule;
+pub mod reuse;
 pub mod circuit;
 pub mod dispatch;
 pub mod trust;
@@ -15,3 +17,4 @@ pub mod progress;
 pub mod quiet;
 pub mod placement;
 pub mod retry;
+pub mod again;

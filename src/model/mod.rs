@@ -11,6 +11,7 @@ pub mod ledger;
 pub mod usage;
 pub mod dead_letter;
 pub mod audit;
+pub mod policy;
 pub mod problem;
 pub mod submission;
 pub mod answer;

@@ -17,6 +17,7 @@ mod outages;
 mod pipeline;
 mod private_server;
 mod program;
+mod prompt;
 mod races;
 mod schema;
 mod scripted_kling;

@@ -4,6 +4,7 @@
 mod rules;
 mod usage;
 mod listeners;
+mod prompt;
 mod secrets;
 
 use std::time::Duration;
@@ -103,7 +104,9 @@ impl Config {
         rules::storage(&self.storage, &mut found);
         rules::budget(&self.budget, &mut found);
         usage::usage(self, &mut found);
+        prompt::prompt(self, &mut found);
         rules::stages(self, &mut found);
+        rules::reuse(self, &mut found);
         secrets::credentials(&self.kling, &mut found);
         secrets::capability_keys(&self.receiver, &mut found);
         secrets::webhook_secrets(&self.receiver, &mut found);

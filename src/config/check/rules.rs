@@ -9,7 +9,7 @@ use url::{Host, Url};
 
 use super::{Findings, has_no_credentials, is_bare, is_loopback, positive, positive_from};
 use crate::config::duration::text;
-use crate::config::{Budget, Config, LimitSetting, Nats, Reconciler, Storage, Thresholds};
+use crate::config::{Budget, Config, LimitSetting, Nats, Reconciler, Retry, Storage, Thresholds};
 use crate::model::amount::Unit;
 use crate::model::ids::Tenant;
 
@@ -262,7 +262,19 @@ pub(super) fn stages(config: &Config, found: &mut Findings) {
     let needed = nats.read_timeout + 2 * nats.commit_timeout;
     positive_from(found, "runner.ack_wait", runner.ack_wait, needed, fix);
     counts_and_waits(config, found);
+    retry(&config.retry, found);
     reconciler(&config.reconciler, found);
+}
+
+pub(super) fn reuse(config: &Config, found: &mut Findings) {
+    let (reuse, tasks) = (&config.reuse, config.retention.tasks);
+    positive(found, "reuse.max_age", reuse.max_age);
+    positive(found, "reuse.wait_max", reuse.wait_max);
+    let fix = "at least a day shorter than retention.tasks: a result that answers must still stand \
+               in the log when it does";
+    // A retention that is too short itself is told by its own rule.
+    let lasts = reuse.max_age.saturating_add(DAY) <= tasks || tasks < 31 * DAY;
+    found.require(lasts, "reuse.max_age", text(reuse.max_age), fix);
 }
 
 fn counts_and_waits(config: &Config, found: &mut Findings) {
@@ -306,6 +318,19 @@ fn counts_and_waits(config: &Config, found: &mut Findings) {
     ] {
         positive(found, key, duration);
     }
+}
+
+fn retry(retry: &Retry, found: &mut Findings) {
+    for (key, retries) in [
+        ("retry.generation_max", retry.generation_max),
+        ("retry.service_max", retry.service_max),
+    ] {
+        found.require(retries <= 5, key, retries, "at most 5: each spends again");
+    }
+    let (base, cap) = (retry.backoff_base, retry.backoff_cap);
+    positive(found, "retry.backoff_base", base);
+    let fix = "at least retry.backoff_base";
+    positive_from(found, "retry.backoff_cap", cap, base, fix);
 }
 
 fn reconciler(reconciler: &Reconciler, found: &mut Findings) {

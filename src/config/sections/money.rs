@@ -52,6 +52,22 @@ pub enum Thresholds {
     Several(Vec<Decimal>),
 }
 
+/// `[retry]`: failed tasks tried again as new ones, each with its own hold.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retry {
+    /// Retries of a task that Kling took and could not make; 0 for none.
+    pub generation_max: u32,
+    /// Retries of a task that Kling would not take for a reason that passes; 0 for none.
+    pub service_max: u32,
+    /// First wait; doubles with each retry.
+    #[serde(with = "super::super::duration")]
+    pub backoff_base: Duration,
+    /// Longest wait.
+    #[serde(with = "super::super::duration")]
+    pub backoff_cap: Duration,
+}
+
 /// `[budget]`
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]

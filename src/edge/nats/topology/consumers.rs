@@ -19,23 +19,29 @@ pub enum Consumer {
     Downloader,
     /// Ends, to be settled.
     Accountant,
+    /// Failures, to be tried again where the policy allows it.
+    Retrier,
     /// Callbacks, again.
     CompleterReplays,
     /// Successes, again.
     DownloaderReplays,
     /// Ends, again.
     AccountantReplays,
+    /// Failures, again.
+    RetrierReplays,
 }
 
 impl Consumer {
     /// Every consumer.
-    pub const ALL: [Consumer; 6] = [
+    pub const ALL: [Consumer; 8] = [
         Consumer::Completer,
         Consumer::Downloader,
         Consumer::Accountant,
+        Consumer::Retrier,
         Consumer::CompleterReplays,
         Consumer::DownloaderReplays,
         Consumer::AccountantReplays,
+        Consumer::RetrierReplays,
     ];
 
     /// Returns the consumer's name on the broker, in logs and in metrics.
@@ -45,9 +51,11 @@ impl Consumer {
             Consumer::Completer => "completer",
             Consumer::Downloader => "downloader",
             Consumer::Accountant => "accountant",
+            Consumer::Retrier => "retrier",
             Consumer::CompleterReplays => "completer-replays",
             Consumer::DownloaderReplays => "downloader-replays",
             Consumer::AccountantReplays => "accountant-replays",
+            Consumer::RetrierReplays => "retrier-replays",
         }
     }
 
@@ -71,6 +79,7 @@ impl Consumer {
             Consumer::Completer | Consumer::CompleterReplays => Consumer::CompleterReplays,
             Consumer::Downloader | Consumer::DownloaderReplays => Consumer::DownloaderReplays,
             Consumer::Accountant | Consumer::AccountantReplays => Consumer::AccountantReplays,
+            Consumer::Retrier | Consumer::RetrierReplays => Consumer::RetrierReplays,
         }
     }
 
@@ -79,10 +88,11 @@ impl Consumer {
     pub fn stream(self) -> &'static str {
         match self {
             Consumer::Completer => CALLBACKS,
-            Consumer::Downloader | Consumer::Accountant => LOG,
+            Consumer::Downloader | Consumer::Accountant | Consumer::Retrier => LOG,
             Consumer::CompleterReplays
             | Consumer::DownloaderReplays
-            | Consumer::AccountantReplays => REPLAY,
+            | Consumer::AccountantReplays
+            | Consumer::RetrierReplays => REPLAY,
         }
     }
 
@@ -102,6 +112,8 @@ impl Consumer {
             Consumer::Completer => &[STORED_CALLBACKS],
             Consumer::Downloader => &["kling.v1.*.task.*.succeeded"],
             Consumer::Accountant => &["kling.v1.*.task.*.succeeded", "kling.v1.*.task.*.failed"],
+            Consumer::Retrier => &["kling.v1.*.task.*.failed"],
+            Consumer::RetrierReplays => &["kling.replay.v1.retrier.>"],
             Consumer::CompleterReplays => &["kling.replay.v1.completer.>"],
             Consumer::DownloaderReplays => &["kling.replay.v1.downloader.>"],
             Consumer::AccountantReplays => &["kling.replay.v1.accountant.>"],

@@ -40,6 +40,9 @@ impl Figures {
             }
             self.add(telemetry::DEDUCTIONS, unit, planned.entry.deducted_change);
             self.compare(&planned.entry, unit);
+            if let Some(saved) = planned.entry.saved {
+                self.add(telemetry::SAVED, saved.unit, saved.amount);
+            }
             for over in &planned.entry.overrun {
                 self.add(telemetry::OVERRUNS, over.unit, over.amount);
             }
