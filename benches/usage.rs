@@ -212,7 +212,8 @@ async fn main() {
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }
-    let node = Node::start_unsynced();
+    // Filling need not wait for the disk.
+    let node = Node::single("2m");
     let mut nats = config(1);
     nats.log_max_bytes = LOG_MAX_BYTES;
     let (broker, log) = open(&node.endpoint(), &nats).await;

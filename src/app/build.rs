@@ -14,6 +14,7 @@ use crate::decide::pricing::{Generations, PriceBook};
 use crate::decide::retry::{Backoff, after_read};
 use crate::decide::reuse::Rules as ReuseRules;
 use crate::decide::trust::UnsignedPolicy;
+use crate::edge::alert_hook::AlertHook;
 use crate::edge::clock::Clock;
 use crate::edge::fetch::{Fetcher, Spool};
 use crate::edge::kling::callback_url::CapabilityKeys;
@@ -25,6 +26,7 @@ use crate::edge::nats::{Broker, Endpoint, topology};
 use crate::edge::storage::Storage;
 use crate::model::ledger::LedgerOwner;
 use crate::ops::usage::Reports;
+use crate::stage::alerter::Alerter;
 use crate::stage::completer::Completer;
 use crate::stage::digest::Digest;
 use crate::stage::dispatcher::{DispatchRules, Dispatcher, SlotRules};
@@ -157,6 +159,7 @@ fn money_rules(config: &Config) -> anyhow::Result<MoneyRules> {
         )?;
         rules.account_limits = Some(limits);
     }
+    rules.bounds = budget.writer.clone();
     rules.thresholds = match &budget.alert_threshold {
         Thresholds::One(one) => vec![*one],
         Thresholds::Several(several) => several.clone(),
@@ -170,6 +173,14 @@ fn money_rules(config: &Config) -> anyhow::Result<MoneyRules> {
 
 fn reuse_rules(config: &Config) -> ReuseRules {
     ReuseRules::new(config.reuse.max_age, config.reuse.wait_max)
+}
+
+/// Makes the stage that posts alerts; without an address it only takes note of them.
+pub(super) fn alerter(config: &Config) -> anyhow::Result<Alerter> {
+    let (budget, environment) = (&config.budget, &config.environment);
+    let hook = budget.alert_hook.as_ref();
+    let hook = hook.map(|url| AlertHook::new(url, budget.alert_hook_timeout));
+    Ok(Alerter::new(hook.transpose()?, environment))
 }
 
 pub(super) fn intake(config: &Config, edges: &Edges, views: &Views) -> anyhow::Result<Intake> {

@@ -353,12 +353,18 @@ impl Wiring<'_> {
             .context("the accountant has no money writer")?;
         let accountant = Arc::new(Accountant::new(self.edges.log.clone(), money));
         let digest = build::digest(self.config, self.edges);
-        let (runner, stop) = (self.runner, self.stop);
-        let stop_digest = stop.clone();
+        let alerter = Arc::new(build::alerter(self.config)?);
+        let (runner, stop) = (self.runner.clone(), self.stop.clone());
         self.supervisor.clone().keep(move || {
-            let (digest, stop) = (digest.clone(), stop_digest.clone());
+            let (runner, handler, stop) = (runner.clone(), alerter.clone(), stop.clone());
+            async move { runner.run(Consumer::Alerter, handler, stop).await }
+        });
+        let stop = self.stop.clone();
+        self.supervisor.clone().keep(move || {
+            let (digest, stop) = (digest.clone(), stop.clone());
             async move { digest.run(stop).await }
         });
+        let (runner, stop) = (self.runner, self.stop);
         self.supervisor.keep(move || {
             let (runner, handler, stop) = (runner.clone(), accountant.clone(), stop.clone());
             async move { runner.run(Consumer::Accountant, handler, stop).await }

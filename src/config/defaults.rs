@@ -9,9 +9,9 @@ use rust_decimal::Decimal;
 use url::Url;
 
 use super::sections::{
-    Admin, Api, Budget, Cost, Detector, Dispatcher, Kling, ListenerLimits, Moderation, Nats,
-    Pricing, Prompt, Receiver, Reconciler, Retention, Retry, Reuse, Runner, Sensitive, Storage,
-    Thresholds, TlsFiles, Unsigned, Usage,
+    Admin, Api, Budget, Cost, Detector, Dispatcher, Kling, ListenerLimits, Moderation, MoneyWriter,
+    Nats, Pricing, Prompt, Receiver, Reconciler, Retention, Retry, Reuse, Runner, Sensitive,
+    Storage, Thresholds, TlsFiles, Unsigned, Usage,
 };
 
 const MIB: u64 = 1 << 20;
@@ -167,8 +167,23 @@ impl Default for Budget {
             account_daily_limit: None,
             tenants: BTreeMap::new(),
             alert_threshold: Thresholds::One(Decimal::new(8, 1)),
+            alert_hook: None,
+            alert_hook_timeout: Duration::from_secs(10),
             time_zone: "UTC".to_owned(),
             day_starts: "00:00".to_owned(),
+            writer: MoneyWriter::default(),
+        }
+    }
+}
+
+impl Default for MoneyWriter {
+    fn default() -> Self {
+        Self {
+            queue_max: 1_024,
+            fold_tasks_max: 200,
+            fold_messages_max: 400,
+            fold_bytes_max: 8 << 20,
+            closing_timeout: Duration::from_secs(15),
         }
     }
 }

@@ -160,8 +160,8 @@ pub fn closes_task(entry: &LedgerEntry) -> bool {
     }
 }
 
-/// Tells whether Kling's own figure stands beside an estimate in the same unit. Kling never bills in
-/// credits, and what it billed in another unit than the book's is no drift of the book.
+/// Tells whether Kling's own figure stands beside an estimate in the same unit. Kling never bills
+/// in credits, and what it billed in another unit than the book's is no drift of the book.
 #[must_use]
 pub fn is_comparable(entry: &LedgerEntry) -> bool {
     entry.basis == Some(Basis::Billed)

@@ -7,3 +7,4 @@ pub mod storage;
 pub mod moderation;
 pub mod kling;
 pub mod nats;
+pub mod alert_hook;

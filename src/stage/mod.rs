@@ -11,5 +11,6 @@ pub mod reconciler;
 pub mod downloader;
 pub mod accountant;
 pub mod digest;
+pub mod alerter;
 pub mod views;
 pub mod feed;

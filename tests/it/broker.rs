@@ -86,12 +86,8 @@ impl Node {
         Self::single("always")
     }
 
-    /// Starts one that does not wait for the disk: for filling.
-    pub(crate) fn start_unsynced() -> Self {
-        Self::single("2m")
-    }
-
-    fn single(sync: &str) -> Self {
+    /// Starts one that waits for the disk so often: `always`, or a time.
+    pub(crate) fn single(sync: &str) -> Self {
         let mut node = Self::prepare("single", free_port(), sync, "");
         node.restart();
         node.wait_ready();

@@ -36,4 +36,5 @@ mod telemetry;
 mod tidy;
 mod trust;
 mod usage;
+mod usage_drift;
 mod wire;

@@ -3,6 +3,7 @@
 
 mod rules;
 mod usage;
+mod budget;
 mod listeners;
 mod prompt;
 mod secrets;
@@ -102,8 +103,8 @@ impl Config {
         rules::kling(self, &mut found);
         listeners::listeners(self, &mut found);
         rules::storage(&self.storage, &mut found);
-        rules::budget(&self.budget, &mut found);
         usage::usage(self, &mut found);
+        budget::budget(self, &mut found);
         prompt::prompt(self, &mut found);
         rules::stages(self, &mut found);
         rules::reuse(self, &mut found);

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rust_decimal::Decimal;
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
+use super::super::redact;
 use crate::model::ledger::LimitSetting;
 
 /// `[pricing]`
@@ -80,8 +82,33 @@ pub struct Budget {
     pub tenants: BTreeMap<String, LimitSetting>,
     /// Shares of the limit, each alerted once a day.
     pub alert_threshold: Thresholds,
+    /// Where each alert is posted, as chat services take it; whoever has the address may post.
+    #[serde(serialize_with = "redact::one")]
+    pub alert_hook: Option<SecretString>,
+    /// For one such post.
+    #[serde(with = "super::super::duration")]
+    pub alert_hook_timeout: Duration,
     /// IANA name of the time zone of the day.
     pub time_zone: String,
     /// `HH:MM` at which the day starts.
     pub day_starts: String,
+    /// Bounds of the money writer.
+    pub writer: MoneyWriter,
+}
+
+/// `[budget.writer]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MoneyWriter {
+    /// Requests that may wait.
+    pub queue_max: usize,
+    /// Tasks in one commit; one request may exceed it alone.
+    pub fold_tasks_max: usize,
+    /// Messages in one commit; one request may exceed it alone.
+    pub fold_messages_max: usize,
+    /// Bytes of events in one commit; one request may exceed it alone.
+    pub fold_bytes_max: usize,
+    /// How long a closing may wait for its commit.
+    #[serde(with = "super::super::duration")]
+    pub closing_timeout: Duration,
 }

@@ -24,8 +24,8 @@ use crate::model::usage::{ByUnit, UsageCell, UsageFigures, UsageKey, UsageRecord
 /// The outcome of a task that ended well, as entries spell it.
 const SUCCEEDED: &str = "succeeded";
 
-/// Returns what an entry adds: to the cell of its labels what the task used, and to the cell without
-/// labels what is held, since a hold carries none and could otherwise not be given back.
+/// Returns what an entry adds: to the cell of its labels what the task used, and to the cell
+/// without labels what is held, since a hold carries none and could otherwise not be given back.
 #[must_use]
 pub fn cells_of(entry: &LedgerEntry) -> Vec<UsageCell> {
     let mut cells = Vec::with_capacity(2);

@@ -105,8 +105,8 @@ impl Log {
         }
     }
 
-    /// Stores the next page of a day, if the one at `expected_seq` (0 for none) is still the newest;
-    /// `None` when somebody else was first or may have been.
+    /// Stores the next page of a day, if the one at `expected_seq` (0 for none) is still the
+    /// newest; `None` when somebody else was first or may have been.
     ///
     /// # Errors
     /// [`LogError`] when the broker does not take it.

@@ -46,7 +46,8 @@ pub struct Api {
 }
 
 impl Api {
-    /// Makes the API over the submit path, the events and the usage reports. Live events end with the stop.
+    /// Makes the API over the submit path, the events and the usage reports. Live events end with
+    /// the stop.
     #[must_use]
     pub fn new(
         intake: Intake,

@@ -47,6 +47,35 @@ const BROKEN: &[(&str, &str)] = &[
         "nats.replicas",
     ),
     ("nats = { replicas = 3 }", "nats.replicas"),
+    (
+        "budget = { alert_hook = 'http://hooks.example.com/a-canary' }\n\
+         storage = { allow_private = true }",
+        "budget.alert_hook",
+    ),
+    (
+        "budget = { alert_hook = 'http://127.0.0.1/a-canary' }",
+        "budget.alert_hook",
+    ),
+    (
+        "budget = { alert_hook = 'https://me:pw@hooks.example.com/' }",
+        "budget.alert_hook",
+    ),
+    (
+        "budget = { alert_hook_timeout = '0s' }",
+        "budget.alert_hook_timeout",
+    ),
+    (
+        "budget = { writer = { queue_max = 0 } }",
+        "budget.writer.queue_max",
+    ),
+    (
+        "budget = { writer = { fold_messages_max = 1001 } }",
+        "budget.writer.fold_messages_max",
+    ),
+    (
+        "budget = { writer = { closing_timeout = '1s' } }",
+        "budget.writer.closing_timeout",
+    ),
     ("nats = { url = 'host:4222' }", "nats.url"),
     ("nats = { log_max_bytes = 0 }", "nats.log_max_bytes"),
     ("nats = { commit_timeout = '0s' }", "nats.commit_timeout"),

@@ -34,8 +34,8 @@ impl Terms {
 }
 
 impl PriceBook {
-    /// Finds the row that estimates of `each` follow, from what the ledger still knows of the tasks:
-    /// product and spelling of the model; mode and sound; seconds and the price held.
+    /// Finds the row that estimates of `each` follow, from what the ledger still knows of the
+    /// tasks: product and spelling of the model; mode and sound; seconds and the price held.
     #[must_use]
     pub fn terms_of(
         &self,

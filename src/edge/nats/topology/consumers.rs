@@ -21,6 +21,8 @@ pub enum Consumer {
     Accountant,
     /// Failures, to be tried again where the policy allows it.
     Retrier,
+    /// Budget alerts, to be posted.
+    Alerter,
     /// Callbacks, again.
     CompleterReplays,
     /// Successes, again.
@@ -29,19 +31,23 @@ pub enum Consumer {
     AccountantReplays,
     /// Failures, again.
     RetrierReplays,
+    /// Budget alerts, again.
+    AlerterReplays,
 }
 
 impl Consumer {
     /// Every consumer.
-    pub const ALL: [Consumer; 8] = [
+    pub const ALL: [Consumer; 10] = [
         Consumer::Completer,
         Consumer::Downloader,
         Consumer::Accountant,
         Consumer::Retrier,
+        Consumer::Alerter,
         Consumer::CompleterReplays,
         Consumer::DownloaderReplays,
         Consumer::AccountantReplays,
         Consumer::RetrierReplays,
+        Consumer::AlerterReplays,
     ];
 
     /// Returns the consumer's name on the broker, in logs and in metrics.
@@ -52,10 +58,12 @@ impl Consumer {
             Consumer::Downloader => "downloader",
             Consumer::Accountant => "accountant",
             Consumer::Retrier => "retrier",
+            Consumer::Alerter => "alerter",
             Consumer::CompleterReplays => "completer-replays",
             Consumer::DownloaderReplays => "downloader-replays",
             Consumer::AccountantReplays => "accountant-replays",
             Consumer::RetrierReplays => "retrier-replays",
+            Consumer::AlerterReplays => "alerter-replays",
         }
     }
 
@@ -80,6 +88,7 @@ impl Consumer {
             Consumer::Downloader | Consumer::DownloaderReplays => Consumer::DownloaderReplays,
             Consumer::Accountant | Consumer::AccountantReplays => Consumer::AccountantReplays,
             Consumer::Retrier | Consumer::RetrierReplays => Consumer::RetrierReplays,
+            Consumer::Alerter | Consumer::AlerterReplays => Consumer::AlerterReplays,
         }
     }
 
@@ -88,11 +97,14 @@ impl Consumer {
     pub fn stream(self) -> &'static str {
         match self {
             Consumer::Completer => CALLBACKS,
-            Consumer::Downloader | Consumer::Accountant | Consumer::Retrier => LOG,
+            Consumer::Downloader | Consumer::Accountant | Consumer::Retrier | Consumer::Alerter => {
+                LOG
+            }
             Consumer::CompleterReplays
             | Consumer::DownloaderReplays
             | Consumer::AccountantReplays
-            | Consumer::RetrierReplays => REPLAY,
+            | Consumer::RetrierReplays
+            | Consumer::AlerterReplays => REPLAY,
         }
     }
 
@@ -114,6 +126,8 @@ impl Consumer {
             Consumer::Accountant => &["kling.v1.*.task.*.succeeded", "kling.v1.*.task.*.failed"],
             Consumer::Retrier => &["kling.v1.*.task.*.failed"],
             Consumer::RetrierReplays => &["kling.replay.v1.retrier.>"],
+            Consumer::Alerter => &["kling.v1.*.budget.*.alert"],
+            Consumer::AlerterReplays => &["kling.replay.v1.alerter.>"],
             Consumer::CompleterReplays => &["kling.replay.v1.completer.>"],
             Consumer::DownloaderReplays => &["kling.replay.v1.downloader.>"],
             Consumer::AccountantReplays => &["kling.replay.v1.accountant.>"],
