@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use futures::StreamExt;
+use rust_decimal::{Decimal, RoundingStrategy};
 use tokio::sync::Semaphore;
 
 use super::{Calendar, Range, Unreadable, portions, rates};
@@ -285,21 +286,16 @@ impl Columns<'_> {
 
     fn row(&self, totals: &UsageTotals) -> Vec<String> {
         let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-        let percent = |share| share * rust_decimal::Decimal::ONE_HUNDRED;
+        let success = totals
+            .success_rate
+            .map(|share| share * Decimal::ONE_HUNDRED);
+        let latency = totals.mean_latency_seconds;
         let mut row = vec![
             totals.tasks.to_string(),
             totals.succeeded.to_string(),
             totals.failed.to_string(),
-            or_none(
-                totals
-                    .success_rate
-                    .map(|share| format!("{:.1} %", percent(share))),
-            ),
-            or_none(
-                totals
-                    .mean_latency_seconds
-                    .map(|seconds| format!("{seconds:.1} s")),
-            ),
+            or_none(success.map(|percent| format!("{} %", rounded(percent, 1)))),
+            or_none(latency.map(|seconds| format!("{} s", rounded(seconds, 1)))),
         ];
         row.extend(self.units.iter().map(|unit| {
             let of_unit = totals.deducted.iter().find(|amount| amount.unit == *unit);
@@ -308,12 +304,8 @@ impl Columns<'_> {
         row.extend(self.held.then(|| listed(&totals.held)));
         row.extend(self.saved.then(|| listed(&totals.saved)));
         if self.cost.is_some() {
-            row.push(or_none(
-                totals
-                    .cost
-                    .as_ref()
-                    .map(|cost| format!("{:.2}", cost.amount)),
-            ));
+            let cost = totals.cost.as_ref();
+            row.push(or_none(cost.map(|cost| rounded(cost.amount, 2))));
         }
         row
     }
@@ -325,4 +317,11 @@ fn listed(amounts: &[Amount]) -> String {
     }
     let amounts: Vec<String> = amounts.iter().map(ToString::to_string).collect();
     amounts.join(", ")
+}
+
+/// Writes a figure with so many places.
+fn rounded(figure: Decimal, places: u32) -> String {
+    let mut figure = figure.round_dp_with_strategy(places, RoundingStrategy::MidpointAwayFromZero);
+    figure.rescale(places);
+    figure.to_string()
 }

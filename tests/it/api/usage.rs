@@ -80,11 +80,16 @@ async fn usage_is_shown_to_whom_it_belongs() {
 }
 
 #[tokio::test]
-async fn usage_in_no_time_is_unavailable() {
-    let world = World::with(|config: &mut Config| {
-        config.usage.report_timeout = std::time::Duration::ZERO;
+async fn usage_is_bounded_in_number_and_time() {
+    let world = World::with(|config: &mut Config| config.usage.reports_max = 0).await;
+    let refused = world.get("/v1/usage").await;
+    refused.is_refusal("rate-limited", 429, "", "other usage reports");
+
+    let mut world = World::with(|config: &mut Config| {
+        config.usage.report_timeout = std::time::Duration::from_millis(200);
     })
     .await;
+    world.node.kill();
     let refused = world.get("/v1/usage").await;
     refused.is_refusal("unavailable", 503, "", "fewer days");
     assert_eq!(refused.header("retry-after"), "60");

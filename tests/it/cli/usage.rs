@@ -259,7 +259,12 @@ async fn records_are_exported_in_three_forms() {
         (&lines[2]["kind"], &lines[2]["reason"]),
         (&json!("void"), &json!("moderation"))
     );
+    asked_for(&world).await;
+}
 
+/// Prompts, and a file.
+async fn asked_for(world: &World) {
+    let export = |more: &[&'static str]| [&["export"], &RANGE[..], more].concat();
     let with = export(&[
         "--format",
         "jsonl",
