@@ -99,7 +99,8 @@ pub enum Generation {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskError {
     /// Stable: `kling-<business code>`, `kling-http-<status>` (an answer without a code),
-    /// `kling-failed`, `moderation`, `cancelled`, `invalid-request`, `idempotency-key-reused`.
+    /// `kling-failed`, `moderation`, `cancelled`, `invalid-request`, `idempotency-key-reused`,
+    /// `reused-result-gone`.
     pub code: String,
     /// What Kling, or the relay, says of it.
     pub message: String,
