@@ -15,7 +15,7 @@ lint:
 	cargo deny check bans licenses sources
 
 bench: nats
-	cargo bench --locked --bench accept
+	cargo bench --locked --benches
 
 nats: $(NATS)
 

@@ -25,8 +25,10 @@ use crate::edge::nats::money::{Money, MoneyRules, THRESHOLDS_MAX};
 use crate::edge::nats::{Broker, Endpoint, topology};
 use crate::edge::storage::Storage;
 use crate::model::ledger::LedgerOwner;
+use crate::ops::usage::Reports;
 use crate::stage::alerter::Alerter;
 use crate::stage::completer::Completer;
+use crate::stage::digest::Digest;
 use crate::stage::dispatcher::{DispatchRules, Dispatcher, SlotRules};
 use crate::stage::downloader::Downloader;
 use crate::stage::intake::{Intake, IntakeRules, Retrier};
@@ -106,7 +108,10 @@ pub fn kling(config: &Config, clock: &Clock) -> anyhow::Result<Client> {
 }
 
 /// Reads the configured price book: a name, or a file.
-pub(super) fn book(pricing: &config::Pricing) -> anyhow::Result<PriceBook> {
+///
+/// # Errors
+/// That there is none of that name, or what is wrong with it.
+pub fn book(pricing: &config::Pricing) -> anyhow::Result<PriceBook> {
     let name = &pricing.book;
     if let Ok(book) = PriceBook::named(name) {
         return Ok(book);
@@ -305,4 +310,15 @@ pub(super) fn downloader(config: &Config, edges: &Edges) -> anyhow::Result<Downl
         edges.clock.clone(),
         config.storage.concurrency,
     ))
+}
+
+pub(super) fn digest(config: &Config, edges: &Edges) -> Digest {
+    let (log, clock) = (edges.log.clone(), edges.clock.clone());
+    Digest::new(log, clock, config.usage.digest_every)
+}
+
+pub(super) fn reports(config: &Config, edges: &Edges) -> anyhow::Result<Reports> {
+    let (log, clock) = (edges.log.clone(), edges.clock.clone());
+    let cost = &config.pricing.cost;
+    Reports::new(log, clock, &config.budget, cost, &config.usage)
 }

@@ -9,10 +9,12 @@ use crate::config::Role;
 mod command;
 mod reconcile;
 mod recovery;
+mod usage;
 
 pub use self::command::{interrupted, run};
 pub use self::reconcile::ReconcileArgs;
 pub use self::recovery::{AuditArgs, DeadCommand, LetterArgs, RangeArgs, RecoverArgs, ReplayArgs};
+pub use self::usage::{ExportFormat, UsageArgs, UsageCommand};
 
 /// The heading of the flags that every command takes.
 const EVERYWHERE: &str = "Everywhere";
@@ -73,8 +75,9 @@ pub enum Command {
     /// List, show, requeue or discard messages that were set aside.
     #[command(subcommand)]
     Dead(DeadCommand),
-    /// Report or export usage (not there yet).
-    Usage(LaterArgs),
+    /// Report or export usage, or compare it with the price book.
+    #[command(subcommand)]
+    Usage(UsageCommand),
     /// Show a day's budget, or change its limits.
     #[command(subcommand)]
     Budget(BudgetCommand),

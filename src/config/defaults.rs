@@ -9,9 +9,9 @@ use rust_decimal::Decimal;
 use url::Url;
 
 use super::sections::{
-    Admin, Api, Budget, Detector, Dispatcher, Kling, ListenerLimits, Moderation, MoneyWriter, Nats,
-    Pricing, Prompt, Receiver, Reconciler, Retention, Retry, Reuse, Runner, Sensitive, Storage,
-    Thresholds, TlsFiles, Unsigned,
+    Admin, Api, Budget, Cost, Detector, Dispatcher, Kling, ListenerLimits, Moderation, MoneyWriter,
+    Nats, Pricing, Prompt, Receiver, Reconciler, Retention, Retry, Reuse, Runner, Sensitive,
+    Storage, Thresholds, TlsFiles, Unsigned, Usage,
 };
 
 const MIB: u64 = 1 << 20;
@@ -145,6 +145,17 @@ impl Default for Pricing {
     fn default() -> Self {
         Self {
             book: "official-2026-09".to_owned(),
+            cost: Cost::default(),
+        }
+    }
+}
+
+impl Default for Usage {
+    fn default() -> Self {
+        Self {
+            digest_every: Duration::from_secs(300),
+            report_timeout: Duration::from_secs(20),
+            reports_max: 2,
         }
     }
 }

@@ -48,6 +48,8 @@ pub struct Config {
     pub pricing: Pricing,
     /// Limits of spending.
     pub budget: Budget,
+    /// Usage reports.
+    pub usage: Usage,
     /// What prompts may say.
     pub prompt: Prompt,
     /// Dispatch.
@@ -77,6 +79,7 @@ impl Default for Config {
             storage: Storage::default(),
             pricing: Pricing::default(),
             budget: Budget::default(),
+            usage: Usage::default(),
             prompt: Prompt::default(),
             dispatcher: Dispatcher::default(),
             retry: Retry::default(),

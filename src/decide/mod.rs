@@ -7,6 +7,7 @@ pub mod pricing;
 pub mod prompt;
 pub mod budget;
 pub mod admission;
+pub mod usage;
 pub mod schedule;
 pub mod reuse;
 pub mod circuit;

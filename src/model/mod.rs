@@ -9,6 +9,7 @@ pub mod deduction;
 pub mod reply;
 pub mod event;
 pub mod ledger;
+pub mod usage;
 pub mod dead_letter;
 pub mod audit;
 pub mod policy;

@@ -14,6 +14,7 @@ pub mod replay;
 pub mod dead;
 pub mod recover;
 pub mod budget;
+pub mod usage;
 pub mod reconcile;
 pub mod schemas;
 

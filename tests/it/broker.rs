@@ -83,18 +83,23 @@ pub(crate) struct Node {
 impl Node {
     /// Starts a single server and waits until it answers.
     pub(crate) fn start() -> Self {
-        let mut node = Self::prepare("single", free_port(), "");
+        Self::single("always")
+    }
+
+    /// Starts one that waits for the disk so often: `always`, or a time.
+    pub(crate) fn single(sync: &str) -> Self {
+        let mut node = Self::prepare("single", free_port(), sync, "");
         node.restart();
         node.wait_ready();
         node
     }
 
-    fn prepare(name: &str, port: u16, extra: &str) -> Self {
+    fn prepare(name: &str, port: u16, sync: &str, extra: &str) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let store = dir.path().join("store");
         let text = format!(
             "server_name: {name}\nlisten: \"127.0.0.1:{port}\"\nmax_payload: 1MB\n\
-             jetstream {{ store_dir: \"{}\", sync_interval: always, max_file_store: 4GB, \
+             jetstream {{ store_dir: \"{}\", sync_interval: \"{sync}\", max_file_store: 4GB, \
              limits {{ batch {{ max_inflight_per_stream: 50, timeout: \"5s\" }} }} }}\n{extra}\n",
             store.display()
         );
@@ -187,7 +192,7 @@ impl Cluster {
                 "cluster {{ name: under-test, listen: \"127.0.0.1:{route}\", routes: [{}] }}",
                 routes.join(", ")
             );
-            let mut node = Node::prepare(&format!("node-{index}"), *port, &extra);
+            let mut node = Node::prepare(&format!("node-{index}"), *port, "always", &extra);
             node.restart();
             node
         });

@@ -36,5 +36,7 @@ mod sim;
 mod telemetry;
 mod tidy;
 mod trust;
+mod usage;
+mod usage_drift;
 mod wire;
 mod wire_records;

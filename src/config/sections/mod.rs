@@ -10,7 +10,7 @@ mod reuse;
 
 pub use self::broker::{Nats, Retention, Runner};
 pub use self::listeners::{Admin, Api, ListenerLimits, Receiver, TlsFiles, Unsigned};
-pub use self::money::{Budget, MoneyWriter, Pricing, Retry, Thresholds};
+pub use self::money::{Budget, Cost, MoneyWriter, Pricing, Retry, Thresholds, Usage};
 pub use self::platform::{Dispatcher, Kling, Reconciler, Storage};
 pub use self::prompt::{Moderation, Prompt};
 pub use self::reuse::Reuse;
