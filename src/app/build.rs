@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{self, Config, LimitSetting, Role, Thresholds};
 use crate::decide::budget::{parse_day_starts, resolve};
 use crate::decide::ledger::Limits;
+use crate::decide::off_peak::OffPeak;
 use crate::decide::pricing::{Generations, PriceBook};
 use crate::decide::retry::{Backoff, after_read};
 use crate::decide::trust::UnsignedPolicy;
@@ -149,6 +150,17 @@ fn money_rules(config: &Config) -> anyhow::Result<MoneyRules> {
     Ok(rules)
 }
 
+fn time_zone(config: &Config) -> anyhow::Result<jiff::tz::TimeZone> {
+    jiff::tz::TimeZone::get(&config.budget.time_zone)
+        .with_context(|| format!("budget.time_zone {:?}", config.budget.time_zone))
+}
+
+fn off_peak(config: &Config) -> anyhow::Result<Option<OffPeak>> {
+    let zone = time_zone(config)?;
+    let window = config.dispatcher.off_peak;
+    Ok(window.map(|window| OffPeak::new(window, zone)))
+}
+
 pub(super) fn intake(config: &Config, edges: &Edges, views: &Views) -> anyhow::Result<Intake> {
     let money = edges.money.clone().context("intake has no money writer")?;
     let generations = match &config.kling.api_key {
@@ -159,9 +171,10 @@ pub(super) fn intake(config: &Config, edges: &Edges, views: &Views) -> anyhow::R
     let rules = IntakeRules {
         book: book(&config.pricing)?,
         generations,
-        time_zone: jiff::tz::TimeZone::get(&config.budget.time_zone)
-            .with_context(|| format!("budget.time_zone {:?}", config.budget.time_zone))?,
+        default_purpose: config.intake.default_purpose,
+        time_zone: time_zone(config)?,
         day_starts: parse_day_starts(&config.budget.day_starts)?,
+        off_peak: off_peak(config)?,
         money: money_rules(config)?,
         accept_timeout: config.api.accept_timeout,
         retention: config.retention.tasks,
@@ -186,6 +199,7 @@ pub(super) fn dispatcher(
             default: config.kling.max_concurrent,
             by_version: config.kling.concurrency.clone().into_iter().collect(),
         },
+        off_peak: off_peak(config)?,
         request_timeout: config.kling.request_timeout,
         public_url: config
             .receiver

@@ -174,6 +174,9 @@ pub struct RequestArgs {
     /// The earliest time of dispatch, at most 7 days ahead, as 2026-11-21T08:00:00Z.
     #[arg(long, value_name = "TIME")]
     pub not_before: Option<String>,
+    /// Wait for the configured off-peak window; with a file, every task of it.
+    #[arg(long)]
+    pub off_peak: bool,
 }
 
 /// `submit`
@@ -201,6 +204,9 @@ pub struct BatchArgs {
     /// Whose.
     #[command(flatten)]
     pub tenant: TenantArg,
+    /// Every task waits for the configured off-peak window.
+    #[arg(long)]
+    pub off_peak: bool,
     /// Stop after the estimate; exit 1 if the budget does not allow it.
     #[arg(long)]
     pub estimate_only: bool,

@@ -9,9 +9,10 @@ use rust_decimal::Decimal;
 use url::Url;
 
 use super::sections::{
-    Admin, Api, Budget, Dispatcher, Kling, ListenerLimits, Nats, Pricing, Receiver, Reconciler,
-    Retention, Runner, Storage, Thresholds, TlsFiles, Unsigned,
+    Admin, Api, Budget, Dispatcher, Intake, Kling, ListenerLimits, Nats, Pricing, Receiver,
+    Reconciler, Retention, Runner, Storage, Thresholds, TlsFiles, Unsigned,
 };
+use crate::model::request::Purpose;
 
 const MIB: u64 = 1 << 20;
 const GIB: i64 = 1 << 30;
@@ -140,6 +141,14 @@ impl Default for Storage {
     }
 }
 
+impl Default for Intake {
+    fn default() -> Self {
+        Self {
+            default_purpose: Purpose::Final,
+        }
+    }
+}
+
 impl Default for Pricing {
     fn default() -> Self {
         Self {
@@ -170,6 +179,7 @@ impl Default for Dispatcher {
             backoff_cap: Duration::from_secs(60),
             lookup_delay: Duration::from_secs(10),
             circuit_open: Duration::from_secs(60),
+            off_peak: None,
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod ledger;
 pub mod products;
 pub mod pricing;
 pub mod budget;
+pub mod off_peak;
 pub mod admission;
 pub mod schedule;
 pub mod circuit;

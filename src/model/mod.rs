@@ -12,3 +12,4 @@ pub mod dead_letter;
 pub mod problem;
 pub mod submission;
 pub mod answer;
+pub mod window;

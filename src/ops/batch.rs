@@ -21,7 +21,7 @@ const REQUEST_BYTES_MAX: usize = 900_000;
 /// The service's refusal, with what is stored so far when a later part was refused.
 pub async fn run(link: &Connected, args: &BatchArgs, output: Output) -> anyhow::Result<bool> {
     let tenant = Tenant::parse(&args.tenant.tenant)?;
-    let tasks = requests::from_file(&args.file)?;
+    let tasks = requests::from_file_at(&args.file, args.off_peak)?;
     let parts = split(&tasks)?;
     let estimates = estimate::ask(link, &tenant, &parts).await?;
     if args.estimate_only {

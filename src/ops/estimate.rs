@@ -17,7 +17,7 @@ use crate::model::ids::Tenant;
 pub async fn run(link: &Connected, args: &EstimateArgs, output: Output) -> anyhow::Result<bool> {
     let tenant = Tenant::parse(&args.tenant.tenant)?;
     let tasks = match &args.file {
-        Some(file) => requests::from_file(file)?,
+        Some(file) => requests::from_file_at(file, args.request.off_peak)?,
         None => vec![requests::from_args(&args.request)?],
     };
     let estimates = ask(link, &tenant, &split(&tasks)?).await?;

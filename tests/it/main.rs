@@ -25,4 +25,5 @@ mod storage;
 mod streams;
 mod topology;
 mod torn;
+mod waiting;
 mod world;

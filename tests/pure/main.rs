@@ -13,6 +13,8 @@ mod config;
 mod development;
 mod dispatch;
 mod ledger;
+mod longest;
+mod off_peak;
 mod own_books;
 mod placement;
 mod plan_bodies;

@@ -5,8 +5,10 @@ mod broker;
 mod listeners;
 mod platform;
 mod money;
+mod intake;
 
 pub use self::broker::{Nats, Retention, Runner};
+pub use self::intake::Intake;
 pub use self::listeners::{Admin, Api, ListenerLimits, Receiver, TlsFiles, Unsigned};
 pub use self::money::{Budget, Pricing, Thresholds};
 pub use self::platform::{Dispatcher, Kling, Reconciler, Storage};

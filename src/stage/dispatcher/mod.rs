@@ -18,6 +18,7 @@ use url::Url;
 
 use crate::config;
 use crate::decide::circuit::{Circuit, Gate};
+use crate::decide::off_peak::OffPeak;
 use crate::decide::schedule::{self, Waiting};
 use crate::edge::clock::Clock;
 use crate::edge::kling::callback_url::CapabilityKeys;
@@ -63,6 +64,7 @@ pub struct Dispatcher {
 struct Shared {
     rules: config::Dispatcher,
     slots: SlotRules,
+    off_peak: Option<OffPeak>,
     request_timeout: Duration,
     public_url: Url,
     keys: CapabilityKeys,
@@ -79,6 +81,8 @@ pub struct DispatchRules {
     pub rules: config::Dispatcher,
     /// The slots.
     pub slots: SlotRules,
+    /// When `off_peak` tasks are dispatched.
+    pub off_peak: Option<OffPeak>,
     /// How long a call to Kling may take.
     pub request_timeout: Duration,
     /// Where Kling calls back.
@@ -100,6 +104,7 @@ impl Dispatcher {
         let shared = Shared {
             rules: rules.rules,
             slots: rules.slots,
+            off_peak: rules.off_peak,
             request_timeout: rules.request_timeout,
             public_url: rules.public_url,
             keys: rules.keys,
@@ -156,7 +161,10 @@ impl Dispatcher {
         let (mut waiting, in_use, picks_max, mut trying) = {
             let in_hand = lock(&self.shared.in_hand);
             let view = self.views.read();
-            let (waiting, mut in_use) = view.dispatchable(now, |id| in_hand.contains_key(id));
+            let (waiting, mut in_use) =
+                view.dispatchable(now, self.shared.off_peak.as_ref(), |id| {
+                    in_hand.contains_key(id)
+                });
             for task in in_hand.values() {
                 in_use.take(&task.tenant, &task.slots);
             }

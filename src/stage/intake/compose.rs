@@ -14,16 +14,17 @@ use crate::model::task::{RelayState, Status, Task};
 
 impl Intake {
     pub(super) fn plan(&self, request: &TaskRequest, now: Timestamp) -> Result<Planned, Problem> {
-        if request.reuse || request.off_peak {
-            let field = if request.reuse { "reuse" } else { "off_peak" };
-            let detail = format!("{field:?} is documented and not there yet; leave it out");
-            return Err(Problem::new(ProblemCode::NotImplemented, detail).field(field));
+        if request.reuse {
+            let detail = "\"reuse\" is documented and not there yet; leave it out";
+            return Err(Problem::new(ProblemCode::NotImplemented, detail).field("reuse"));
         }
+        let ready_at = self.ready_at(request, now)?;
         let planned = check_not_before(request.not_before, now).and_then(|()| {
-            let on = self.day(request.not_before.unwrap_or(now)).0;
+            let on = self.day(ready_at).0;
             let options = PlanOptions {
                 generations: self.rules.generations,
                 on,
+                default_purpose: self.rules.default_purpose,
             };
             plan(request, &self.rules.book, &options)
         });
@@ -53,7 +54,7 @@ impl Intake {
             None => fresh_id(tenant, now),
         };
         let hold = planned.price;
-        let relay = self.relay_state(&planned, request.not_before, now);
+        let relay = self.relay_state(&planned, request, now)?;
         let task = Task {
             task_id,
             tenant: tenant.clone(),
@@ -93,22 +94,23 @@ impl Intake {
     fn relay_state(
         &self,
         planned: &Planned,
-        not_before: Option<Timestamp>,
+        request: &TaskRequest,
         now: Timestamp,
-    ) -> RelayState {
-        let not_before = not_before.filter(|at| *at > now);
-        RelayState {
+    ) -> Result<RelayState, Problem> {
+        let ready_at = self.ready_at(request, now)?;
+        Ok(RelayState {
             requested_at: now,
             requested_seq: 0,
             expires_at: now + SignedDuration::try_from(self.rules.retention).unwrap_or_default(),
-            day: self.day(not_before.unwrap_or(now)),
+            day: self.day(ready_at),
             account_held: false,
             price_book: self.rules.book.name().to_owned(),
             request_digest: planned.request_digest.clone(),
             generation: planned.generation,
             path: planned.call.path.clone(),
             slots: planned.slots.clone(),
-            not_before,
+            not_before: (ready_at > now).then_some(ready_at),
+            off_peak: request.off_peak,
             attempts: 0,
             claim: None,
             may_exist: false,
@@ -121,7 +123,7 @@ impl Intake {
             outputs: 0,
             stored_at: None,
             settled_at: None,
-        }
+        })
     }
 }
 

@@ -4,6 +4,7 @@
 //! which alone knows the balance at the moment of acceptance.
 
 mod compose;
+mod timing;
 mod repeats;
 mod refusals;
 mod cancel;
@@ -18,6 +19,7 @@ use jiff::tz::TimeZone;
 use crate::decide::admission::admit;
 use crate::decide::budget::day_of;
 use crate::decide::ledger;
+use crate::decide::off_peak::OffPeak;
 use crate::decide::pricing::{Generations, PriceBook};
 use crate::edge::clock::Clock;
 use crate::edge::nats::log::{Committed, Log};
@@ -27,7 +29,7 @@ use crate::model::answer::{Accepted, AcceptedBatch, Estimates, TaskPage};
 use crate::model::ids::{Day, TaskId, Tenant};
 use crate::model::ledger::{Balance, LedgerKey, LedgerOwner};
 use crate::model::problem::Problem;
-use crate::model::request::TaskRequest;
+use crate::model::request::{Purpose, TaskRequest};
 use crate::model::task::Task;
 use crate::stage::views::{Filter, Views};
 use crate::telemetry;
@@ -54,10 +56,14 @@ pub struct IntakeRules {
     pub book: PriceBook,
     /// What the configured credentials can reach.
     pub generations: Generations,
+    /// What a request without a purpose counts as.
+    pub default_purpose: Purpose,
     /// The zone of the budget day.
     pub time_zone: TimeZone,
     /// When the budget day starts.
     pub day_starts: Time,
+    /// When `off_peak` tasks are dispatched; without it they are refused.
+    pub off_peak: Option<OffPeak>,
     /// What the money writer works by: a day without entries has its limits.
     pub money: MoneyRules,
     /// How long a caller waits for the commit.
@@ -187,7 +193,7 @@ impl Intake {
                 .plan(request, now)
                 .map_err(|problem| in_batch(problem, i))?;
             by_day
-                .entry(self.day(request.not_before.unwrap_or(now)))
+                .entry(self.day(self.ready_at(request, now)?))
                 .or_default()
                 .push(planned.price);
             estimates.push(planned.price);

@@ -14,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::decide::off_peak::{OffPeak, ready_at};
 use crate::decide::schedule::{InUse, Waiting};
 use crate::edge::clock::Clock;
 use crate::edge::nats::log::{Log, LogError};
@@ -45,6 +46,8 @@ pub struct OpenTask {
     pub requested_seq: u64,
     /// The earliest time of the next dispatch.
     pub not_before: Option<Timestamp>,
+    /// Whether it is dispatched inside the off-peak window only.
+    pub off_peak: bool,
     /// The end of the running claim.
     pub claimed_until: Option<Timestamp>,
     /// Whether a create of it may have reached Kling.
@@ -173,11 +176,13 @@ impl Fold {
     }
 
     /// Lists what waits to be created at Kling, and the slots in use by the others; leaves out the
-    /// tasks that the caller has in hand, and so counts itself.
+    /// tasks that the caller has in hand, and so counts itself. Tasks that want it wait for the
+    /// window.
     #[must_use]
     pub fn dispatchable(
         &self,
         now: Timestamp,
+        window: Option<&OffPeak>,
         in_hand: impl Fn(&TaskId) -> bool,
     ) -> (Vec<Waiting>, InUse) {
         let mut in_use = InUse::default();
@@ -189,12 +194,13 @@ impl Fold {
                 in_use.take(&task.task_id.tenant(), &task.slots);
             }
             if !task.status.is_at_kling() {
+                let earliest = claimed.or(task.not_before);
                 waiting.push(Waiting {
                     task_id: task.task_id.clone(),
                     tenant: task.task_id.tenant(),
                     slots: task.slots.clone(),
                     requested_seq: task.requested_seq,
-                    ready_at: claimed.or(task.not_before),
+                    ready_at: ready_at(window, task.off_peak, task.may_exist, earliest, now),
                     counted,
                 });
             }
@@ -222,6 +228,7 @@ fn open_task(task: &Task, requested_seq: u64) -> OpenTask {
         slots: task.relay.slots.clone(),
         requested_seq,
         not_before: task.relay.not_before,
+        off_peak: task.relay.off_peak,
         claimed_until: task.relay.claim.as_ref().map(|claim| claim.until),
         may_exist: task.relay.may_exist,
         changed_at: task.relay.changed_at,

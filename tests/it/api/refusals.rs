@@ -94,7 +94,11 @@ fn shapes() -> Vec<Case> {
         ),
         bad(v(json!({CANARY: "x"})), "canary…", "there is no field"),
         later(v(json!({"reuse": true})), "reuse"),
-        later(v(json!({"off_peak": true})), "off_peak"),
+        bad(
+            v(json!({"off_peak": true})),
+            "off_peak",
+            "set dispatcher.off_peak",
+        ),
     ]
 }
 
