@@ -220,6 +220,9 @@ pub struct BatchArgs {
 pub struct EstimateArgs {
     /// A batch file instead of one request.
     pub file: Option<PathBuf>,
+    /// List what would be cheaper, with price and saving.
+    #[arg(long)]
+    pub advise: bool,
     /// The request.
     #[command(flatten)]
     pub request: RequestArgs,

@@ -7,6 +7,8 @@ pub mod pricing;
 pub mod budget;
 pub mod off_peak;
 pub mod admission;
+pub mod advice;
+pub mod estimate;
 pub mod schedule;
 pub mod circuit;
 pub mod dispatch;

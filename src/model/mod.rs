@@ -11,5 +11,6 @@ pub mod ledger;
 pub mod dead_letter;
 pub mod problem;
 pub mod submission;
+pub mod advice;
 pub mod answer;
 pub mod window;

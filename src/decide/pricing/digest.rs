@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::decide::products::Resolution;
-use crate::model::request::{Duration, Purpose, TaskRequest};
+use crate::model::request::{Duration, KlingCall, Purpose, TaskRequest};
 
 use super::wish::plain_number;
 
@@ -34,6 +34,14 @@ pub fn request_digest(request: &TaskRequest) -> String {
     });
     let text = sorted(&normal).to_string();
     hex(&Sha256::digest(text.as_bytes()))
+}
+
+/// Returns sha256 of what Kling would be sent, as 64 hexadecimal digits: equal for requests that
+/// make the same, however they were written.
+#[must_use]
+pub fn call_digest(call: &KlingCall) -> String {
+    let body = sorted(&Value::Object(call.body.clone()));
+    hex(&Sha256::digest(format!("{}\n{body}", call.path).as_bytes()))
 }
 
 fn duration(duration: Option<&Duration>) -> String {

@@ -23,7 +23,7 @@ use crate::model::task::Slots;
 
 pub use book::{BookError, Found, PriceBook};
 pub use check::{LABEL_KEY_MAX, LABEL_VALUE_MAX, LABELS_MAX, NOT_BEFORE_MAX, check_not_before};
-pub use digest::request_digest;
+pub use digest::{call_digest, request_digest};
 pub use facts::{Facts, Input, Sound};
 pub use plan::{Generations, PlanOptions, Planned, plan};
 pub use refusal::{Refusal, RefusalCode};

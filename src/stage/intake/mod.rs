@@ -5,6 +5,7 @@
 
 mod compose;
 mod timing;
+mod estimate;
 mod repeats;
 mod refusals;
 mod cancel;
@@ -16,7 +17,6 @@ use jiff::Timestamp;
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
 
-use crate::decide::admission::admit;
 use crate::decide::budget::day_of;
 use crate::decide::ledger;
 use crate::decide::off_peak::OffPeak;
@@ -24,10 +24,10 @@ use crate::decide::pricing::{Generations, PriceBook};
 use crate::edge::clock::Clock;
 use crate::edge::nats::log::{Committed, Log};
 use crate::edge::nats::money::{AcceptError, Money, MoneyRules};
-use crate::model::amount::{Amount, sum_by_unit};
-use crate::model::answer::{Accepted, AcceptedBatch, Estimates, TaskPage};
+use crate::model::amount::sum_by_unit;
+use crate::model::answer::{Accepted, AcceptedBatch, TaskPage};
 use crate::model::ids::{Day, TaskId, Tenant};
-use crate::model::ledger::{Balance, LedgerKey, LedgerOwner};
+use crate::model::ledger::{Balance, LedgerKey};
 use crate::model::problem::Problem;
 use crate::model::request::{Purpose, TaskRequest};
 use crate::model::task::Task;
@@ -175,52 +175,6 @@ impl Intake {
         Ok(answer)
     }
 
-    /// Prices requests, and tells whether they would be accepted now; nothing is stored.
-    ///
-    /// # Errors
-    /// A [`Problem`], as for a submission.
-    pub async fn estimate(
-        &self,
-        tenant: &Tenant,
-        requests: &[TaskRequest],
-    ) -> Result<Estimates, Problem> {
-        check_batch(requests)?;
-        let now = self.clock.now();
-        let mut estimates = Vec::with_capacity(requests.len());
-        let mut by_day: std::collections::BTreeMap<Day, Vec<Amount>> = Default::default();
-        for (i, request) in requests.iter().enumerate() {
-            let planned = self
-                .plan(request, now)
-                .map_err(|problem| in_batch(problem, i))?;
-            by_day
-                .entry(self.day(self.ready_at(request, now)?))
-                .or_default()
-                .push(planned.price);
-            estimates.push(planned.price);
-        }
-        let mut allowed = true;
-        for (day, prices) in by_day {
-            let owner = LedgerOwner::Tenant(tenant.clone());
-            let balance = self.balance(&LedgerKey { owner, day }).await?;
-            let account = match &self.rules.money.account_limits {
-                Some(_) => {
-                    let owner = LedgerOwner::Account;
-                    Some(self.balance(&LedgerKey { owner, day }).await?)
-                }
-                None => None,
-            };
-            allowed &= admit(&prices, &balance, account.as_ref()).is_ok();
-        }
-        let total = sum_by_unit(estimates.iter().copied());
-        let remaining = self.remaining(tenant, self.day(now), &total).await?;
-        Ok(Estimates {
-            estimates,
-            total,
-            allowed,
-            remaining,
-        })
-    }
-
     /// Reads a day's balance; a day without entries shows the limits that it will open with.
     ///
     /// # Errors
@@ -230,24 +184,6 @@ impl Intake {
         Ok(balance.unwrap_or_else(|| {
             ledger::with_limits(Balance::new(), &self.rules.money.limits_of(&key.owner))
         }))
-    }
-
-    async fn remaining(
-        &self,
-        tenant: &Tenant,
-        day: Day,
-        total: &[Amount],
-    ) -> Result<Vec<Amount>, Problem> {
-        let key = LedgerKey {
-            owner: LedgerOwner::Tenant(tenant.clone()),
-            day,
-        };
-        let balance = self.balance(&key).await?;
-        let left = |unit| ledger::remaining(&balance, unit).unwrap_or_default();
-        Ok(total
-            .iter()
-            .map(|amount| Amount::new(left(amount.unit), amount.unit))
-            .collect())
     }
 
     /// Reads a task of that tenant, or of anybody for an operator.
