@@ -125,11 +125,8 @@ fn message(prices: &[Amount], needed: &[Amount], remaining: &[Amount], fits: usi
         1 => "The task",
         _ => "Batch",
     };
-    let left = match remaining {
-        [one] => one.amount.to_string(),
-        several => list(several),
-    };
-    let mut text = format!("{who} needs {} but only {left} remaining. ", list(needed));
+    let (needed, left) = (list(needed), list(remaining));
+    let mut text = format!("{who} needs {needed} but only {left} remaining. ");
     let videos = prices.iter().all(|price| price.unit == Unit::Video);
     let noun = if videos { "video" } else { "task" };
     text += &match (prices.len(), fits) {

@@ -8,7 +8,11 @@ pub mod batch;
 pub mod estimate;
 pub mod advice;
 pub mod tasks;
+pub mod selection;
+pub mod audit;
 pub mod events;
+pub mod replay;
+pub mod dead;
 pub mod budget;
 pub mod schemas;
 

@@ -47,7 +47,7 @@ fn a_refusal_looks_like_the_documents() {
     let refusal = over(&twelve).expect("36 > 20");
     assert_eq!(
         refusal.message,
-        "Batch needs 36 video-unit but only 20 remaining. Reduce to 6 videos or lower mode."
+        "Batch needs 36 video-unit but only 20 video-unit remaining. Reduce to 6 videos or lower mode."
     );
     assert_eq!(
         (refusal.needed, refusal.remaining),
@@ -89,7 +89,7 @@ fn each_day_holds_its_own_and_the_first_that_cannot_is_named() {
     assert!(
         refusal
             .message
-            .starts_with("2026-11-22: Batch needs 6 video-unit but only 3")
+            .starts_with("2026-11-22: Batch needs 6 video-unit but only 3 video-unit")
     );
     assert_eq!(refusal.fits, 3);
     // No limit is no money: not even for what costs nothing.

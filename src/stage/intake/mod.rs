@@ -9,16 +9,14 @@ mod estimate;
 mod repeats;
 mod refusals;
 mod cancel;
+mod budget;
 mod service;
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
 
-use crate::decide::budget::day_of;
-use crate::decide::ledger;
 use crate::decide::off_peak::OffPeak;
 use crate::decide::pricing::{Generations, PriceBook};
 use crate::edge::clock::Clock;
@@ -26,8 +24,7 @@ use crate::edge::nats::log::{Committed, Log};
 use crate::edge::nats::money::{AcceptError, Money, MoneyRules};
 use crate::model::amount::sum_by_unit;
 use crate::model::answer::{Accepted, AcceptedBatch, TaskPage};
-use crate::model::ids::{Day, TaskId, Tenant};
-use crate::model::ledger::{Balance, LedgerKey};
+use crate::model::ids::{TaskId, Tenant};
 use crate::model::problem::Problem;
 use crate::model::request::{Purpose, TaskRequest};
 use crate::model::task::Task;
@@ -175,17 +172,6 @@ impl Intake {
         Ok(answer)
     }
 
-    /// Reads a day's balance; a day without entries shows the limits that it will open with.
-    ///
-    /// # Errors
-    /// `unavailable`.
-    pub async fn balance(&self, key: &LedgerKey) -> Result<Balance, Problem> {
-        let balance = self.log.balance(key).await.map_err(|error| away(&error))?;
-        Ok(balance.unwrap_or_else(|| {
-            ledger::with_limits(Balance::new(), &self.rules.money.limits_of(&key.owner))
-        }))
-    }
-
     /// Reads a task of that tenant, or of anybody for an operator.
     ///
     /// # Errors
@@ -258,12 +244,6 @@ impl Intake {
                 Committed::MovedOn => {}
             }
         }
-    }
-
-    /// Returns the budget day at a time.
-    #[must_use]
-    pub fn day(&self, at: Timestamp) -> Day {
-        day_of(at, &self.rules.time_zone, self.rules.day_starts)
     }
 }
 
