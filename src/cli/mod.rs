@@ -180,6 +180,9 @@ pub struct RequestArgs {
     /// Wait for the configured off-peak window; with a file, every task of it.
     #[arg(long)]
     pub off_peak: bool,
+    /// Let an earlier result of the same request answer: nothing is made and nothing spent then.
+    #[arg(long)]
+    pub reuse: bool,
 }
 
 /// `submit`

@@ -50,8 +50,14 @@ pub struct Config {
     pub pricing: Pricing,
     /// Limits of spending.
     pub budget: Budget,
+    /// What prompts may say.
+    pub prompt: Prompt,
     /// Dispatch.
     pub dispatcher: Dispatcher,
+    /// Failed tasks tried again.
+    pub retry: Retry,
+    /// Earlier results as answers.
+    pub reuse: Reuse,
     /// Repair of lost callbacks.
     pub reconciler: Reconciler,
     /// The consume loops.
@@ -74,7 +80,10 @@ impl Default for Config {
             intake: Intake::default(),
             pricing: Pricing::default(),
             budget: Budget::default(),
+            prompt: Prompt::default(),
             dispatcher: Dispatcher::default(),
+            retry: Retry::default(),
+            reuse: Reuse::default(),
             reconciler: Reconciler::default(),
             runner: Runner::default(),
             retention: Retention::default(),

@@ -321,8 +321,8 @@ impl Rows {
 fn repeats(estimates: &[Estimate]) -> (Vec<usize>, Vec<Amount>) {
     let mut seen = HashMap::new();
     let again = |(place, estimate): (usize, &Estimate)| {
-        let digest = estimate.call_digest.clone()?;
-        let first = *seen.entry(digest).or_insert(place);
+        let key = estimate.reuse_key.clone()?;
+        let first = *seen.entry(key).or_insert(place);
         (first != place).then_some((place, estimate.price))
     };
     estimates.iter().enumerate().filter_map(again).unzip()

@@ -26,6 +26,9 @@ pub struct Accepted {
     /// The mode that was priced, which a draft's purpose may have lowered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
+    /// The task whose stored result answers it, where that is known already: nothing is held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reused_from: Option<TaskId>,
 }
 
 /// The answer to an accepted batch.
@@ -55,9 +58,9 @@ pub struct Estimate {
     pub audio: bool,
     /// The budget day that would hold it.
     pub day: Day,
-    /// With advice: sha256 of what Kling would be sent, the same for tasks that repeat each other.
+    /// With advice: the same for tasks whose results could stand for one another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub call_digest: Option<String>,
+    pub reuse_key: Option<String>,
 }
 
 /// What one budget day would have to hold.

@@ -2,11 +2,12 @@
 //! made at that price.
 
 use kling_relay::decide::advice::{Alternative, advice, alternatives, join};
-use kling_relay::decide::pricing::{Generations, Planned, PriceBook, call_digest, plan};
+use kling_relay::decide::pricing::{Generations, Planned, PriceBook, plan};
+use kling_relay::decide::reuse::reuse_key;
 use kling_relay::model::advice::{Advice, Strategy as Way};
 use kling_relay::model::amount::{Amount, sum_by_unit};
 use kling_relay::model::answer::Estimate;
-use kling_relay::model::ids::Day;
+use kling_relay::model::ids::{Day, Tenant};
 use kling_relay::model::request::TaskRequest;
 use proptest::prelude::*;
 use rust_decimal::Decimal;
@@ -28,6 +29,7 @@ fn of(request: &TaskRequest, book: &PriceBook, off_peak: bool) -> Vec<Alternativ
 
 fn estimate(request: &TaskRequest, book: &PriceBook) -> Estimate {
     let planned = planned(request, book).expect("it can be made");
+    let tenant = Tenant::parse("acme").expect("a tenant");
     Estimate {
         price: planned.price,
         model: planned.model.clone(),
@@ -35,7 +37,7 @@ fn estimate(request: &TaskRequest, book: &PriceBook) -> Estimate {
         duration: planned.duration.clone(),
         audio: planned.audio,
         day: Day(TODAY),
-        call_digest: (!request.reuse).then(|| call_digest(&planned.call)),
+        reuse_key: (!request.reuse).then(|| reuse_key(&tenant, &planned.call)),
     }
 }
 

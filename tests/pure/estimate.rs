@@ -26,7 +26,7 @@ fn task(price: Amount, day: Day) -> Estimate {
         duration: Some("10".to_owned()),
         audio: false,
         day,
-        call_digest: None,
+        reuse_key: None,
     }
 }
 
@@ -47,7 +47,8 @@ fn a_refusal_looks_like_the_documents() {
     let refusal = over(&twelve).expect("36 > 20");
     assert_eq!(
         refusal.message,
-        "Batch needs 36 video-unit but only 20 video-unit remaining. Reduce to 6 videos or lower mode."
+        "Batch needs 36 video-unit but only 20 video-unit remaining. Reduce to 6 videos or lower \
+         mode."
     );
     assert_eq!(
         (refusal.needed, refusal.remaining),

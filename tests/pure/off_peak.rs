@@ -1,9 +1,14 @@
 //! The off-peak window: which moments it holds, over midnight and over changes of the clocks.
 
+use std::time::Duration;
+
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use kling_relay::decide::off_peak::{OffPeak, ready_at};
+use kling_relay::decide::reuse::Rules;
+use kling_relay::decide::schedule::Waiting;
 use kling_relay::model::event::EventKind;
+use kling_relay::model::ids::TaskId;
 use kling_relay::model::task::Status;
 use kling_relay::model::window::DayWindow;
 use kling_relay::stage::views::Fold;
@@ -98,6 +103,42 @@ fn only_what_wants_the_window_waits_for_it() {
     assert_eq!(ready_at(Some(&night), true, true, None, noon), None);
 }
 
+fn sharing() -> Rules {
+    Rules::new(Duration::from_secs(60), Duration::from_secs(60))
+}
+
+/// Who waits for the night does not make those wait that could share its result by day.
+#[test]
+fn a_task_of_the_night_does_not_hold_up_one_of_the_day() {
+    let night = window("22:00-06:00", "UTC");
+    let mut fold = Fold::default();
+    let ids = [
+        "team-a_01j5zx8q4kfw2m6r7t9v0bcdeg",
+        "team-a_01j5zx8q4kfw2m6r7t9v0bcdeh",
+    ];
+    for (place, id) in (1..).zip(ids) {
+        let mut waits = task(Status::Requested);
+        waits.task_id = TaskId::parse(id).unwrap();
+        waits.relay.off_peak = place == 1;
+        (waits.relay.claim, waits.relay.not_before) = (None, None);
+        (waits.relay.reuse.key, waits.relay.reuse.asked) = ("a".repeat(64), true);
+        fold.apply(&waits, EventKind::Requested, place);
+    }
+    let ready = |now: &str| {
+        let now = at(now);
+        let possible = fold.dispatchable(now, &sharing(), Some(&night), |_| false);
+        let ready = |task: &&Waiting| task.ready_at.is_none_or(|at| at <= now);
+        let ready = possible.waiting.iter().filter(ready);
+        ready.map(|task| task.requested_seq).collect::<Vec<_>>()
+    };
+    assert_eq!(ready("2026-11-02T12:00:00Z"), [2]);
+    assert_eq!(
+        ready("2026-11-02T23:00:00Z"),
+        [1],
+        "the first is made, the second shares it"
+    );
+}
+
 /// A task that found no slot in its window waits for the next one.
 #[test]
 fn a_missed_window_is_followed_by_the_next() {
@@ -109,13 +150,15 @@ fn a_missed_window_is_followed_by_the_next() {
     let mut fold = Fold::default();
     fold.apply(&waits, EventKind::Requested, 1);
     let ready_at = |now: &str| {
-        let (waiting, _) = fold.dispatchable(at(now), Some(&night), |_| false);
-        waiting[0].ready_at.unwrap()
+        let possible = fold.dispatchable(at(now), &sharing(), Some(&night), |_| false);
+        possible.waiting[0].ready_at.unwrap()
     };
     assert_eq!(ready_at("2026-11-01T12:00:00Z"), at("2026-11-01T22:00:00Z"));
     assert!(ready_at("2026-11-02T05:59:00Z") <= at("2026-11-02T05:59:00Z"));
     assert_eq!(ready_at("2026-11-02T06:00:00Z"), at("2026-11-02T22:00:00Z"));
-    let (waiting, _) = fold.dispatchable(at("2026-11-02T06:00:00Z"), None, |_| false);
+    let waiting = fold
+        .dispatchable(at("2026-11-02T06:00:00Z"), &sharing(), None, |_| false)
+        .waiting;
     assert_eq!(
         waiting[0].ready_at, waits.relay.not_before,
         "no window any more"

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::decide::products::Resolution;
-use crate::model::request::{Duration, KlingCall, Purpose, TaskRequest};
+use crate::model::request::{Duration, Purpose, TaskRequest};
 
 use super::wish::plain_number;
 
@@ -36,14 +36,6 @@ pub fn request_digest(request: &TaskRequest) -> String {
     hex(&Sha256::digest(text.as_bytes()))
 }
 
-/// Returns sha256 of what Kling would be sent, as 64 hexadecimal digits: equal for requests that
-/// make the same, however they were written.
-#[must_use]
-pub fn call_digest(call: &KlingCall) -> String {
-    let body = sorted(&Value::Object(call.body.clone()));
-    hex(&Sha256::digest(format!("{}\n{body}", call.path).as_bytes()))
-}
-
 fn duration(duration: Option<&Duration>) -> String {
     let written = match duration {
         None => return "5".to_owned(),
@@ -63,7 +55,7 @@ fn mode(mode: Option<&str>) -> &str {
 }
 
 /// Puts the keys of every object in order: equal values have one text.
-fn sorted(value: &Value) -> Value {
+pub(in crate::decide) fn sorted(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {
             let mut keys: Vec<&String> = fields.keys().collect();
@@ -78,6 +70,7 @@ fn sorted(value: &Value) -> Value {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Writes bytes as lower-case hexadecimal digits.
+pub(in crate::decide) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

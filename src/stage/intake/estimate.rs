@@ -10,7 +10,8 @@ use super::refusals::{check_batch, in_batch};
 use crate::decide::admission::left_of_day;
 use crate::decide::advice::{advice, alternatives};
 use crate::decide::estimate::estimates;
-use crate::decide::pricing::{Planned, call_digest};
+use crate::decide::pricing::Planned;
+use crate::decide::reuse::reuse_key;
 use crate::model::advice::Advice;
 use crate::model::amount::Amount;
 use crate::model::answer::{Estimate, Estimates};
@@ -34,26 +35,30 @@ impl Intake {
     ) -> Result<Estimates, Problem> {
         check_batch(requests)?;
         let now = self.clock.now();
+        self.see_results(requests).await?;
         let (mut tasks, mut plans) = (Vec::new(), Vec::new());
         let mut left: BTreeMap<Day, Vec<Amount>> = BTreeMap::new();
         for (i, request) in requests.iter().enumerate() {
-            let planned = self.plan(request, now);
-            let planned = planned.map_err(|problem| in_batch(problem, i))?;
+            let at = |problem| in_batch(problem, i);
+            let screened = self.screen(request).map_err(at)?;
+            let planned = self.plan_screened(request, &screened, now).map_err(at)?;
             let day = self.day(self.ready_at(request, now)?);
             left.entry(day).or_default();
+            let mut task = estimate_of(&planned, day);
+            task.price = self.hold_of(tenant, request, &planned).await?;
             // A task that may reuse an earlier result repeats nothing.
-            let digest = (advise && !request.reuse).then(|| call_digest(&planned.call));
-            tasks.push(estimate_of(&planned, day, digest));
-            plans.push(planned);
+            let repeats = (advise && !request.reuse).then(|| reuse_key(tenant, &planned.call));
+            task.reuse_key = repeats;
+            tasks.push(task);
+            plans.push((screened, planned));
         }
         for (day, left) in &mut left {
             *left = self.left(tenant, *day).await?;
         }
         let mut answer = estimates(tasks, &left);
         if advise {
-            let requests = requests.to_vec();
-            let found = self.advise(requests, plans, answer.estimates.clone(), now);
-            answer.advice = Some(found.await?);
+            let found = self.advise(plans, answer.estimates.clone(), now).await?;
+            answer.advice = Some(found);
         }
         Ok(answer)
     }
@@ -75,18 +80,22 @@ impl Intake {
     /// others.
     async fn advise(
         &self,
-        requests: Vec<TaskRequest>,
-        plans: Vec<Planned>,
+        plans: Vec<(TaskRequest, Planned)>,
         estimates: Vec<Estimate>,
         now: Timestamp,
     ) -> Result<Vec<Advice>, Problem> {
         let intake = self.clone();
         let work = tokio::task::spawn_blocking(move || {
             let off_peak = intake.rules.off_peak.is_some();
-            let plan = |request: &TaskRequest| intake.plan(request, now).ok();
-            let of_tasks = requests.iter().zip(&plans);
-            let of_tasks =
-                of_tasks.map(|(task, planned)| alternatives(task, planned, off_peak, plan));
+            let plan = |request: &TaskRequest| intake.plan_screened(request, request, now).ok();
+            let of_task = |(estimate, (request, planned)): (&Estimate, &(TaskRequest, Planned))| {
+                // What an earlier result answers can be had for no less.
+                match estimate.price == planned.price {
+                    true => alternatives(request, planned, off_peak, plan),
+                    false => Vec::new(),
+                }
+            };
+            let of_tasks = estimates.iter().zip(&plans).map(of_task);
             advice(&estimates, &of_tasks.collect::<Vec<_>>())
         });
         work.await.map_err(|error| {
@@ -97,7 +106,7 @@ impl Intake {
     }
 }
 
-fn estimate_of(planned: &Planned, day: Day, call_digest: Option<String>) -> Estimate {
+fn estimate_of(planned: &Planned, day: Day) -> Estimate {
     Estimate {
         price: planned.price,
         model: planned.model.clone(),
@@ -105,6 +114,6 @@ fn estimate_of(planned: &Planned, day: Day, call_digest: Option<String>) -> Esti
         duration: planned.duration.clone(),
         audio: planned.audio,
         day,
-        call_digest,
+        reuse_key: None,
     }
 }

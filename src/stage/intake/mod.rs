@@ -6,9 +6,12 @@
 mod compose;
 mod timing;
 mod estimate;
+mod screen;
 mod repeats;
 mod refusals;
 mod cancel;
+mod retries;
+mod reuse;
 mod budget;
 mod service;
 
@@ -19,25 +22,27 @@ use jiff::tz::TimeZone;
 
 use crate::decide::off_peak::OffPeak;
 use crate::decide::pricing::{Generations, PriceBook};
+use crate::decide::reuse::Rules as ReuseRules;
 use crate::edge::clock::Clock;
 use crate::edge::nats::log::{Committed, Log};
 use crate::edge::nats::money::{AcceptError, Money, MoneyRules};
-use crate::model::amount::sum_by_unit;
 use crate::model::answer::{Accepted, AcceptedBatch, TaskPage};
-use crate::model::ids::{TaskId, Tenant};
+use crate::model::ids::Tenant;
 use crate::model::problem::Problem;
 use crate::model::request::{Purpose, TaskRequest};
 use crate::model::task::Task;
 use crate::stage::views::{Filter, Views};
 use crate::telemetry;
 
+pub use self::retries::Retrier;
+pub use self::screen::Screening;
 pub use self::service::serve;
 
 use self::cancel::{cancelled, is_cancelled};
 use self::refusals::{
     away, check_batch, check_key, in_batch, no_task, parse_task_id, refused, unavailable,
 };
-use self::repeats::{accepted, cause_of};
+use self::repeats::{accepted, accepted_batch, cause_of};
 
 /// Tasks in one batch: with two ledgers that is 900 messages, and the broker's commit takes 1,000.
 pub const BATCH_MAX: usize = 300;
@@ -51,6 +56,8 @@ const CAUSE: &str = "idempotency-key";
 pub struct IntakeRules {
     /// The price book in force.
     pub book: PriceBook,
+    /// What prompts may say.
+    pub screening: Screening,
     /// What the configured credentials can reach.
     pub generations: Generations,
     /// What a request without a purpose counts as.
@@ -63,6 +70,8 @@ pub struct IntakeRules {
     pub off_peak: Option<OffPeak>,
     /// What the money writer works by: a day without entries has its limits.
     pub money: MoneyRules,
+    /// When an earlier result answers.
+    pub reuse: ReuseRules,
     /// How long a caller waits for the commit.
     pub accept_timeout: Duration,
     /// How long task events are kept.
@@ -104,13 +113,15 @@ impl Intake {
         request: &TaskRequest,
     ) -> Result<Accepted, Problem> {
         let now = self.clock.now();
-        let cause = key.map(check_key).transpose()?;
-        let new = self.new_task(tenant, cause, request, now)?;
-        if let Some(earlier) = self.earlier(cause, &new).await? {
-            self.no_more(tenant, cause.unwrap_or_default(), 1).await?;
-            return Ok(earlier);
+        let key = key.map(check_key).transpose()?;
+        let asked = std::slice::from_ref(request);
+        if let Some(earlier) = self.repeated(tenant, key, asked).await? {
+            return Ok(accepted(&earlier[0]));
         }
-        let accepted = accepted(&new.event.task);
+        let mut new = self.new_task(tenant, key, request, now)?;
+        self.moderate(tenant, request, &new).await?;
+        self.see_results(asked).await?;
+        self.reuse(&mut new).await?;
         match self
             .money
             .accept(vec![new.clone()], self.rules.accept_timeout)
@@ -118,15 +129,14 @@ impl Intake {
         {
             Ok(_) => {}
             // A racing request with the same key was first.
-            Err(AcceptError::Exists(_)) if cause.is_some() => {
-                let earlier = self.earlier(cause, &new).await?.ok_or_else(unavailable)?;
-                self.no_more(tenant, cause.unwrap_or_default(), 1).await?;
-                return Ok(earlier);
+            Err(AcceptError::Exists(_)) if key.is_some() => {
+                let earlier = self.repeated(tenant, key, asked).await?;
+                return Ok(accepted(&earlier.ok_or_else(unavailable)?[0]));
             }
             Err(error) => return Err(refused(error, std::slice::from_ref(&new))),
         }
         announce(&new.event.task);
-        Ok(accepted)
+        Ok(accepted(&new.event.task))
     }
 
     /// Accepts a batch in one commit, all or nothing.
@@ -142,20 +152,19 @@ impl Intake {
         check_batch(requests)?;
         let now = self.clock.now();
         let key = key.map(check_key).transpose()?;
+        if let Some(earlier) = self.repeated(tenant, key, requests).await? {
+            return Ok(accepted_batch(&earlier));
+        }
         let mut tasks = Vec::with_capacity(requests.len());
         for (i, request) in requests.iter().enumerate() {
             let cause = key.map(|key| cause_of(key, i));
             let task = self.new_task(tenant, cause.as_deref(), request, now);
             tasks.push(task.map_err(|problem| in_batch(problem, i))?);
         }
-        let task_ids: Vec<TaskId> = tasks.iter().map(|t| t.event.task.task_id.clone()).collect();
-        let estimate = sum_by_unit(tasks.iter().map(|task| task.hold));
-        let answer = AcceptedBatch { task_ids, estimate };
-        // A batch is all or nothing, so its first task tells of all.
-        if let Some(key) = key
-            && self.earlier(Some(key), &tasks[0]).await?.is_some()
-        {
-            return self.same_batch(tenant, key, &tasks).await.map(|()| answer);
+        self.moderate_batch(tenant, requests, &tasks).await?;
+        self.see_results(requests).await?;
+        for task in &mut tasks {
+            self.reuse(task).await?;
         }
         match self
             .money
@@ -164,12 +173,12 @@ impl Intake {
         {
             Ok(_) => tasks.iter().for_each(|task| announce(&task.event.task)),
             Err(AcceptError::Exists(_)) if key.is_some() => {
-                self.same_batch(tenant, key.unwrap_or_default(), &tasks)
-                    .await?;
+                let earlier = self.repeated(tenant, key, requests).await?;
+                return Ok(accepted_batch(&earlier.ok_or_else(unavailable)?));
             }
             Err(error) => return Err(refused(error, &tasks)),
         }
-        Ok(answer)
+        Ok(accepted_batch(tasks.iter().map(|new| &new.event.task)))
     }
 
     /// Reads a task of that tenant, or of anybody for an operator.

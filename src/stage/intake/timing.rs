@@ -17,15 +17,19 @@ impl Intake {
         request: &TaskRequest,
         now: Timestamp,
     ) -> Result<Timestamp, Problem> {
-        let earliest = request.not_before.map_or(now, |at| at.max(now));
-        match (&self.rules.off_peak, request.off_peak) {
-            (_, false) => Ok(earliest),
-            (Some(window), true) => Ok(window.first_from(earliest)),
-            (None, true) => {
-                let detail = "there is no off-peak window here: set dispatcher.off_peak, for \
-                              example \"22:00-06:00\", or leave off_peak out";
-                Err(Problem::new(ProblemCode::InvalidRequest, detail).field("off_peak"))
-            }
+        if request.off_peak && self.rules.off_peak.is_none() {
+            let detail = "there is no off-peak window here: set dispatcher.off_peak, for example \
+                          \"22:00-06:00\", or leave off_peak out";
+            return Err(Problem::new(ProblemCode::InvalidRequest, detail).field("off_peak"));
         }
+        let earliest = request.not_before.map_or(now, |at| at.max(now));
+        Ok(self.first_moment(request.off_peak, earliest))
+    }
+
+    /// Returns the first moment from `earliest` on, inside the window if there is one and the task
+    /// wants it.
+    pub(super) fn first_moment(&self, off_peak: bool, earliest: Timestamp) -> Timestamp {
+        let window = self.rules.off_peak.as_ref().filter(|_| off_peak);
+        window.map_or(earliest, |window| window.first_from(earliest))
     }
 }

@@ -24,15 +24,6 @@ fn bad(body: Value, field: &'static str, words: &'static str) -> Case {
     }
 }
 
-fn later(body: Value, field: &'static str) -> Case {
-    Case {
-        body,
-        code: "not-implemented",
-        field,
-        words: "leave it out",
-    }
-}
-
 fn unpriced(body: Value, field: &'static str, words: &'static str) -> Case {
     Case {
         body,
@@ -93,11 +84,15 @@ fn shapes() -> Vec<Case> {
             "use one of \"product\"",
         ),
         bad(v(json!({CANARY: "x"})), "canary…", "there is no field"),
-        later(v(json!({"reuse": true})), "reuse"),
         bad(
             v(json!({"off_peak": true})),
             "off_peak",
             "set dispatcher.off_peak",
+        ),
+        bad(
+            json!({"product": "element", "reuse": true}),
+            "reuse",
+            "makes no file",
         ),
     ]
 }
