@@ -129,6 +129,10 @@ proptest! {
         prop_assert_eq!(&joined.total, &whole.total);
         prop_assert_eq!(&joined.remaining, &whole.remaining);
         prop_assert_eq!(over(&joined), over(&whole));
+        // What is said to fit does, and one more does not.
+        let allowed = |count: usize| estimates(tasks[..count].to_vec(), &left).allowed;
+        prop_assert!(allowed(whole.fits));
         prop_assert_eq!(whole.allowed, whole.fits == tasks.len());
+        prop_assert!(whole.allowed || !allowed(whole.fits + 1));
     }
 }
