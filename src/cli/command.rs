@@ -115,6 +115,9 @@ async fn dispatch(cli: &Cli, output: Output) -> anyhow::Result<bool> {
     }
     config.check()?;
     check_arguments(&cli.command).map_err(Usage::of)?;
+    if let Command::Reconcile(args) = &cli.command {
+        args.check(&config).map_err(Usage::of)?;
+    }
     let clock = Clock::system();
     let link = connect(&config, &clock, need(&cli.command)).await?;
     let done = linked(cli, &config, &clock, &link, output).await;
@@ -138,6 +141,7 @@ async fn linked(
         Command::Events(command) => events::run(link, command, clock, output).await,
         Command::Replay(args) => replay::run(link, args, clock, output).await,
         Command::Dead(command) => dead::run(link, command, clock, output).await,
+        Command::Reconcile(args) => Box::pin(args.run(config, clock, link, output)).await,
         Command::Budget(BudgetCommand::Show {
             tenant,
             day,
@@ -212,7 +216,8 @@ fn check_arguments(command: &Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Commands that submit, cancel or change limits go through the service, which alone moves money;
+/// Commands that submit, cancel, correct or change limits go through the service, which alone moves
+/// money;
 /// the others read.
 fn need(command: &Command) -> Need {
     use super::TasksCommand::{Cancel, List};
@@ -222,6 +227,7 @@ fn need(command: &Command) -> Need {
         | Command::Estimate(_)
         | Command::Tasks(List { .. } | Cancel { .. })
         | Command::Budget(BudgetCommand::Set(_)) => Need::Service,
+        Command::Reconcile(args) if args.post => Need::Service,
         _ => Need::Log,
     }
 }
@@ -231,7 +237,6 @@ fn later(command: &Command) -> Option<&'static str> {
     match command {
         Command::Recover(_) => Some("recover"),
         Command::Usage(_) => Some("usage"),
-        Command::Reconcile(_) => Some("reconcile"),
         Command::Doctor(_) => Some("doctor"),
         Command::Smoke(_) => Some("smoke"),
         _ => None,

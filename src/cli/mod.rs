@@ -7,9 +7,11 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::Role;
 
 mod command;
+mod reconcile;
 mod recovery;
 
 pub use self::command::{interrupted, run};
+pub use self::reconcile::ReconcileArgs;
 pub use self::recovery::{AuditArgs, DeadCommand, LetterArgs, RangeArgs, ReplayArgs};
 
 /// The heading of the flags that every command takes.
@@ -76,8 +78,8 @@ pub enum Command {
     /// Show a day's budget, or change its limits.
     #[command(subcommand)]
     Budget(BudgetCommand),
-    /// Compare our ledger with Kling's deduction records (not there yet).
-    Reconcile(LaterArgs),
+    /// Compare our ledger with Kling's deduction records; exit 1 when they differ.
+    Reconcile(ReconcileArgs),
     /// Execute the production checklist (not there yet).
     Doctor(LaterArgs),
     /// Make one cheap real generation, end to end (not there yet).

@@ -120,3 +120,15 @@ pub struct DayBudget {
     #[schemars(with = "BTreeMap<Unit, String>")]
     pub used: BTreeMap<Unit, Decimal>,
 }
+
+/// What became of corrections, by task.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Adjusted {
+    /// Tasks that were corrected.
+    pub posted: u64,
+    /// Tasks whose deduction was what it should be already.
+    pub already: u64,
+    /// Tasks whose deduction is something else by now, or that are not settled: left as they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moved_on: Vec<TaskId>,
+}

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::amount::Unit;
-use super::ids::Day;
+use super::ids::{Day, TaskId};
 
 /// Changes one limit of one day: `PUT /v1/budget`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -25,4 +25,37 @@ pub struct SetLimit {
     pub who: String,
     /// Why.
     pub reason: String,
+}
+
+/// Corrects deductions of one tenant's day: `reconcile --post`. A task is corrected only while its
+/// deduction is what the change says, and all of its changes together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Adjust {
+    /// The tenant.
+    pub tenant: String,
+    /// The budget day that holds the money.
+    pub day: Day,
+    /// What changes; at most 200.
+    pub changes: Vec<AdjustChange>,
+    /// Who corrects.
+    pub who: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// One task's deduction in one unit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AdjustChange {
+    /// Whose deduction.
+    pub task_id: TaskId,
+    /// In which unit.
+    pub unit: Unit,
+    /// What our ledger says.
+    #[schemars(with = "String")]
+    pub from: Decimal,
+    /// What it should say.
+    #[schemars(with = "String")]
+    pub to: Decimal,
 }

@@ -100,7 +100,8 @@ pub enum Generation {
 pub struct TaskError {
     /// Stable: `kling-<business code>`, `kling-http-<status>` (an answer without a code),
     /// `kling-failed`, `moderation`, `cancelled`, `expired` (never dispatched in all the time that
-    /// its request was kept), `invalid-request`, `idempotency-key-reused`.
+    /// its request was kept), `invalid-request`, `idempotency-key-reused`,
+    /// `reused-result-gone`.
     pub code: String,
     /// What Kling, or the relay, says of it.
     pub message: String,

@@ -14,6 +14,7 @@ pub mod events;
 pub mod replay;
 pub mod dead;
 pub mod budget;
+pub mod reconcile;
 pub mod schemas;
 
 /// What the caller of a command wrote cannot be used: the exit code says so.

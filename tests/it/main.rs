@@ -23,6 +23,7 @@ mod private_server;
 mod program;
 mod prompt;
 mod races;
+mod reconcile;
 mod schema;
 mod scripted_kling;
 mod sim;

@@ -13,6 +13,7 @@ mod cancel;
 mod retries;
 mod reuse;
 mod budget;
+mod adjust;
 mod service;
 
 use std::time::Duration;

@@ -67,7 +67,7 @@ pub(crate) struct Expected {
 pub(crate) struct World {
     pub(crate) sim: Simulator,
     pub(crate) app: App,
-    config: Config,
+    pub(crate) config: Config,
     http: reqwest::Client,
     submitted: Mutex<HashSet<TaskId>>,
     _node: Node,
