@@ -200,6 +200,7 @@ fn check_arguments(command: &Command) -> anyhow::Result<()> {
             file: None,
             request,
             tenant,
+            ..
         }) => {
             Tenant::parse(&tenant.tenant)?;
             requests::from_args(request)?;

@@ -6,6 +6,7 @@ pub mod requests;
 pub mod submit;
 pub mod batch;
 pub mod estimate;
+pub mod advice;
 pub mod tasks;
 pub mod selection;
 pub mod audit;

@@ -32,4 +32,5 @@ mod storage;
 mod streams;
 mod topology;
 mod torn;
+mod waiting;
 mod world;

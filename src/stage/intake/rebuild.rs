@@ -131,6 +131,7 @@ impl Intake {
             },
             reuse: Reuse::default(),
             not_before: None,
+            off_peak: false,
             attempts: 0,
             claim: None,
             may_exist: true,
