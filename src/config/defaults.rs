@@ -182,6 +182,7 @@ impl Default for Reconciler {
             quiet_after_avatar: Duration::from_secs(1_800),
             stalled_after: Duration::from_secs(600),
             queries_per_second: 1,
+            concurrency: 16,
         }
     }
 }

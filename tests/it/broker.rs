@@ -16,6 +16,8 @@ use kling_relay::edge::nats::log::Log;
 use kling_relay::edge::nats::{Broker, Credentials, Endpoint, topology, version_is_enough};
 use serde_json::Value;
 
+use crate::process::signal;
+
 /// Waits until a condition holds; the only way in which a test waits.
 ///
 /// # Panics
@@ -83,28 +85,57 @@ pub(crate) struct Node {
 impl Node {
     /// Starts a single server and waits until it answers.
     pub(crate) fn start() -> Self {
-        let mut node = Self::prepare("single", free_port(), "");
+        Self::start_with("")
+    }
+
+    /// The same with more in its configuration.
+    pub(crate) fn start_with(extra: &str) -> Self {
+        let mut node = Self::prepare("single", free_port(), extra);
         node.restart();
         node.wait_ready();
         node
     }
 
     fn prepare(name: &str, port: u16, extra: &str) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let store = dir.path().join("store");
+        let node = Self {
+            port,
+            name: name.to_owned(),
+            dir: tempfile::tempdir().expect("a temporary directory"),
+            child: None,
+        };
+        node.configure(extra);
+        node
+    }
+
+    /// Writes the configuration with this at its end.
+    fn configure(&self, extra: &str) {
+        let (name, port, store) = (&self.name, self.port, self.store());
         let text = format!(
             "server_name: {name}\nlisten: \"127.0.0.1:{port}\"\nmax_payload: 1MB\n\
              jetstream {{ store_dir: \"{}\", sync_interval: always, max_file_store: 4GB, \
              limits {{ batch {{ max_inflight_per_stream: 50, timeout: \"5s\" }} }} }}\n{extra}\n",
             store.display()
         );
-        std::fs::write(dir.path().join("server.conf"), text).expect("a writable directory");
-        Self {
-            port,
-            name: name.to_owned(),
-            dir,
-            child: None,
-        }
+        std::fs::write(self.dir.path().join("server.conf"), text).expect("a writable directory");
+    }
+
+    /// Makes the running server read a configuration that ends differently.
+    pub(crate) fn reload(&self, extra: &str) {
+        self.configure(extra);
+        signal("-HUP", self.pid());
+    }
+
+    /// Freezes the server: it keeps its connections and answers nobody.
+    pub(crate) fn pause(&self) {
+        signal("-STOP", self.pid());
+    }
+
+    pub(crate) fn resume(&self) {
+        signal("-CONT", self.pid());
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
     }
 
     /// Starts the server on the store that it has.
@@ -177,17 +208,25 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts three servers that know one another.
     pub(crate) fn start() -> Self {
-        let ports: Vec<(u16, u16)> = (0..3).map(|_| (free_port(), free_port())).collect();
-        let routes: Vec<String> = ports
-            .iter()
-            .map(|(_, route)| format!("\"nats://127.0.0.1:{route}\""))
-            .collect();
-        let nodes = ports.iter().enumerate().map(|(index, (port, route))| {
+        let routes: Vec<u16> = (0..3).map(|_| free_port()).collect();
+        Self::start_over(&routes, |_, to| routes[to])
+    }
+
+    /// Starts three servers that listen for one another on these ports, and are reached from one
+    /// another by what `way` says: from whom, to whom.
+    pub(crate) fn start_over(listen: &[u16], way: impl Fn(usize, usize) -> u16) -> Self {
+        let nodes = listen.iter().enumerate().map(|(from, route)| {
+            let others = (0..listen.len()).filter(|to| *to != from);
+            let routes: Vec<String> = others
+                .map(|to| format!("\"nats://127.0.0.1:{}\"", way(from, to)))
+                .collect();
+            // What they tell one another leads nowhere: only the ways that we gave are used.
             let extra = format!(
-                "cluster {{ name: under-test, listen: \"127.0.0.1:{route}\", routes: [{}] }}",
+                "cluster {{ name: under-test, listen: \"127.0.0.1:{route}\", \
+                 advertise: \"127.0.0.1:1\", no_advertise: true, routes: [{}] }}",
                 routes.join(", ")
             );
-            let mut node = Node::prepare(&format!("node-{index}"), *port, &extra);
+            let mut node = Node::prepare(&format!("node-{from}"), free_port(), &extra);
             node.restart();
             node
         });
@@ -232,7 +271,7 @@ async fn api_within(broker: &Broker, call: &str, within: Duration) -> Option<Val
     answer.get("error").is_none().then_some(answer)
 }
 
-fn endpoint(url: &str) -> Endpoint {
+pub(crate) fn endpoint(url: &str) -> Endpoint {
     Endpoint {
         url: url.to_owned(),
         credentials: Credentials::None,

@@ -132,4 +132,6 @@ pub struct Reconciler {
     pub stalled_after: Duration,
     /// Bound of the queries.
     pub queries_per_second: u32,
+    /// Queries, and reports, under way at once.
+    pub concurrency: usize,
 }

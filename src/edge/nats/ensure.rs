@@ -63,7 +63,7 @@ pub async fn ensure(
         ensure_stream(broker, &wanted).await?;
     }
     for consumer in Consumer::ALL {
-        ensure_consumer(broker, consumer, &topology::consumer(consumer, runner)).await?;
+        ensure_consumer(broker, consumer, runner).await?;
     }
     Ok(())
 }
@@ -128,11 +128,16 @@ async fn ensure_stream(broker: &Broker, wanted: &Value) -> Result<(), TopologyEr
     compare(&name, wanted, &echoed["config"])
 }
 
-async fn ensure_consumer(
+/// Creates or upgrades one durable consumer.
+///
+/// # Errors
+/// As [`ensure`].
+pub(super) async fn ensure_consumer(
     broker: &Broker,
     consumer: Consumer,
-    wanted: &Value,
+    runner: &config::Runner,
 ) -> Result<(), TopologyError> {
+    let wanted = &topology::consumer(consumer, runner);
     let (name, stream) = (consumer.name(), consumer.stream());
     let body = json!({ "stream_name": stream, "config": wanted, "action": "" });
     let create = format!("CONSUMER.CREATE.{stream}.{name}");
@@ -173,7 +178,9 @@ fn same(field: &str, wanted: &Value, found: &Value) -> bool {
         return true;
     }
     match (field, wanted.as_array(), found.as_array()) {
-        ("subjects" | "filter_subjects", Some(wanted), Some(found)) => {
+        // A newer version that runs beside us may have brought subjects of its own.
+        ("subjects", Some(wanted), Some(found)) => wanted.iter().all(|one| found.contains(one)),
+        ("filter_subjects", Some(wanted), Some(found)) => {
             wanted.len() == found.len() && wanted.iter().all(|one| found.contains(one))
         }
         (_, _, _) => false,
@@ -191,10 +198,16 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// Lays what is wanted over what is there, so that placement and metadata of an operator stay.
+/// Lays what is wanted over what is there, so that placement and metadata of an operator stay, and
+/// the subjects of a newer version.
 fn overlaid(existing: &Value, wanted: &Value) -> Value {
     let mut fields = existing.as_object().cloned().unwrap_or_default();
-    let wanted: Map<String, Value> = wanted.as_object().cloned().unwrap_or_default();
+    let mut wanted: Map<String, Value> = wanted.as_object().cloned().unwrap_or_default();
+    let there = fields.get("subjects").and_then(Value::as_array);
+    if let (Some(there), Some(Value::Array(subjects))) = (there, wanted.get_mut("subjects")) {
+        let more = there.iter().filter(|one| !subjects.contains(one));
+        subjects.extend(more.cloned().collect::<Vec<_>>());
+    }
     fields.extend(wanted);
     Value::Object(fields)
 }

@@ -10,7 +10,7 @@ use crate::model::event::TaskEvent;
 use crate::model::ids::{TaskId, Tenant};
 use crate::model::problem::{Problem, ProblemCode};
 use crate::model::request::TaskRequest;
-use crate::model::task::{RelayState, Status, Task};
+use crate::model::task::{Newer, RelayState, Status, Task};
 
 impl Intake {
     pub(super) fn plan(&self, request: &TaskRequest, now: Timestamp) -> Result<Planned, Problem> {
@@ -76,6 +76,7 @@ impl Intake {
             deduction: Vec::new(),
             overrun: Vec::new(),
             relay,
+            newer: Newer::new(),
         };
         let event = TaskEvent {
             task,
@@ -121,6 +122,7 @@ impl Intake {
             outputs: 0,
             stored_at: None,
             settled_at: None,
+            newer: Newer::new(),
         }
     }
 }

@@ -57,9 +57,9 @@ impl Writer {
         let Some(found) = self.log.get(seq).await? else {
             return Ok(Check::All);
         };
-        Ok(match (found.ledger_key(), found.task_subject()) {
+        Ok(match (found.ledger_key(), found.task()) {
             (Some(_), _) => Check::None,
-            (None, Some((task, _))) => Check::Task(task),
+            (None, Some(task)) => Check::Task(task),
             (None, None) => Check::All,
         })
     }

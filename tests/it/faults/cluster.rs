@@ -1,0 +1,168 @@
+//! Three servers: the leader killed, cut off from the others with its clients still on it, and
+//! frozen, under traffic. What was acknowledged is there, and failing over is measured.
+
+use std::time::{Duration, Instant};
+
+use kling_relay::edge::clock::Clock;
+use kling_relay::edge::nats::topology;
+
+use super::requests::faulty;
+use super::stand::{Parts, Stand};
+use super::{announce, seeds, tell};
+use crate::broker::{Cluster, api, free_port, until};
+use crate::link::{Link, Weather};
+
+const SOON: Duration = Duration::from_secs(60);
+const TASKS: usize = 240;
+const ROUNDS: usize = 4;
+
+/// The ways between the servers: from whom, to whom.
+struct Ways(Vec<Vec<Option<Link>>>);
+
+impl Ways {
+    async fn to(ports: &[u16]) -> Self {
+        let mut ways = Vec::new();
+        for from in 0..ports.len() {
+            let mut row = Vec::new();
+            for (to, port) in ports.iter().enumerate() {
+                row.push(if from == to {
+                    None
+                } else {
+                    Some(Link::to(&[*port]).await)
+                });
+            }
+            ways.push(row);
+        }
+        Self(ways)
+    }
+
+    fn port(&self, from: usize, to: usize) -> u16 {
+        self.0[from][to].as_ref().expect("another server").port
+    }
+
+    /// Changes every way from and to one server.
+    fn set(&self, node: usize, weather: Weather) {
+        for (from, row) in self.0.iter().enumerate() {
+            for (to, way) in row.iter().enumerate() {
+                if let Some(way) = way.as_ref().filter(|_| from == node || to == node) {
+                    way.set(weather);
+                }
+            }
+        }
+    }
+}
+
+async fn leader(stand: &Stand) -> usize {
+    let mut leader = None;
+    until("there is a leader", SOON, async || {
+        let info = api(&stand.observer, &format!("STREAM.INFO.{}", topology::LOG)).await;
+        let name = info.and_then(|info| Some(info["cluster"]["leader"].as_str()?.to_owned()));
+        leader = name.and_then(|name| name.strip_prefix("node-")?.parse().ok());
+        leader.is_some()
+    })
+    .await;
+    leader.expect("the wait has ended")
+}
+
+/// Waits until all three servers have everything.
+async fn whole(stand: &Stand) {
+    until("every server has caught up", SOON, async || {
+        let mut whole = true;
+        for stream in [topology::LOG, topology::CALLBACKS] {
+            let info = api(&stand.observer, &format!("STREAM.INFO.{stream}")).await;
+            let replicas = info.map(|info| info["cluster"]["replicas"].clone());
+            let replicas = replicas.and_then(|replicas| replicas.as_array().cloned());
+            whole &= replicas.is_some_and(|replicas| {
+                replicas.len() == 2 && replicas.iter().all(|one| one["current"] == true)
+            });
+        }
+        whole
+    })
+    .await;
+}
+
+/// How long nothing new is committed by the programs.
+async fn outage(stand: &Stand) -> Duration {
+    let started = Instant::now();
+    let accepted = async || stand.log.last_event_sequence().await.ok();
+    let mut before = None;
+    until("commits go on", SOON, async || {
+        let now = accepted().await;
+        let moved = before.is_some() && now.is_some() && now > before;
+        before = before.or(now);
+        moved
+    })
+    .await;
+    started.elapsed()
+}
+
+/// How long a write of our own is not taken.
+async fn silence(stand: &Stand) -> Duration {
+    let started = Instant::now();
+    until("the log takes writes", SOON, async || {
+        stand.log.probe().await.is_ok()
+    })
+    .await;
+    started.elapsed()
+}
+
+async fn measured(stand: &Stand, what: &str) {
+    let (silence, outage) = tokio::join!(silence(stand), outage(stand));
+    tell(&format!(
+        "leader {what}: writes again after {:.1} s, the programs' commits after {:.1} s",
+        silence.as_secs_f64(),
+        outage.as_secs_f64()
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: make faults"]
+async fn three_servers_lose_their_leader_in_every_way() {
+    let seed = seeds()[0];
+    announce("cluster", seed);
+    let routes = [free_port(), free_port(), free_port()];
+    let ways = Ways::to(&routes).await;
+    let cluster = Cluster::start_over(&routes, |from, to| ways.port(from, to));
+    let parts = Parts {
+        nodes: cluster.nodes,
+        programs: 2,
+        ..Parts::default()
+    };
+    let mut stand = Stand::prepare(parts).await;
+    stand.start().await;
+    let round = stand.submit(faulty(seed, TASKS), ROUNDS);
+    whole(&stand).await;
+
+    round.send_replace(1);
+    let victim = leader(&stand).await;
+    stand.nodes[victim].kill();
+    measured(&stand, "killed").await;
+    stand.nodes[victim].restart();
+    stand.nodes[victim].wait_ready();
+    whole(&stand).await;
+
+    round.send_replace(2);
+    let victim = leader(&stand).await;
+    ways.set(victim, Weather::Cut);
+    measured(&stand, "cut off from the other servers").await;
+    Clock::system().sleep(Duration::from_secs(5)).await;
+    ways.set(victim, Weather::Clear);
+    whole(&stand).await;
+
+    round.send_replace(3);
+    let victim = leader(&stand).await;
+    stand.nodes[victim].pause();
+    measured(&stand, "frozen").await;
+    Clock::system().sleep(Duration::from_secs(5)).await;
+    stand.nodes[victim].resume();
+    whole(&stand).await;
+
+    round.send_replace(ROUNDS);
+    let started = Instant::now();
+    let stats = stand.conclude().await;
+    tell(&format!(
+        "{TASKS} tasks, {} created; concluded in {:.0} s",
+        stats.creates.accepted,
+        started.elapsed().as_secs_f64()
+    ));
+}
