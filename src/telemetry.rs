@@ -77,6 +77,8 @@ metrics_table! {
         "Bytes stored.";
     DEAD_LETTERS = "kling_relay_dead_letters_total" "counter" ["stage"]
         "Messages set aside, by stage.";
+    DEAD_LETTERS_KEPT = "kling_relay_dead_letters_kept" "gauge" []
+        "Messages that are set aside now and wait for a person.";
     CONSUMER_LAG = "kling_relay_consumer_lag" "gauge" ["consumer"]
         "Messages that a stage has not acknowledged yet.";
     RECOVERED = "kling_relay_reconciled_tasks_total" "counter" []

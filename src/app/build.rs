@@ -20,6 +20,7 @@ use crate::edge::nats::log::Log;
 use crate::edge::nats::money::{Money, MoneyRules, THRESHOLDS_MAX};
 use crate::edge::nats::{Broker, Endpoint, topology};
 use crate::edge::storage::Storage;
+use crate::model::ledger::LedgerOwner;
 use crate::stage::completer::Completer;
 use crate::stage::dispatcher::{DispatchRules, Dispatcher, SlotRules};
 use crate::stage::downloader::Downloader;
@@ -112,6 +113,14 @@ pub(super) fn book(pricing: &config::Pricing) -> anyhow::Result<PriceBook> {
 /// The key, and what is wrong with it.
 pub fn check(config: &Config) -> anyhow::Result<()> {
     money_rules(config).map(|_| ())
+}
+
+/// Returns the limits with which an owner's day opens.
+///
+/// # Errors
+/// As [`check`].
+pub fn day_limits(config: &Config, owner: &LedgerOwner) -> anyhow::Result<Limits> {
+    Ok(money_rules(config)?.limits_of(owner))
 }
 
 fn money_rules(config: &Config) -> anyhow::Result<MoneyRules> {

@@ -29,7 +29,7 @@ use crate::stage::runner::Runner;
 use crate::stage::views::Views;
 use crate::telemetry::{self, Recorder};
 
-pub use self::build::check;
+pub use self::build::{check, day_limits};
 
 /// A running service.
 pub struct App {

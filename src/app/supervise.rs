@@ -106,6 +106,10 @@ pub(super) async fn keep_gauges(views: Views, log: Log, clock: Clock, stop: Canc
             metrics::gauge!(telemetry::TASKS_IN_FLIGHT, "status" => status.as_str())
                 .set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
         }
+        if let Ok(letters) = log.letter_count().await {
+            metrics::gauge!(telemetry::DEAD_LETTERS_KEPT)
+                .set(f64::from(u32::try_from(letters).unwrap_or(u32::MAX)));
+        }
         for consumer in Consumer::ALL {
             if let Ok(lag) = log.lag(consumer).await {
                 metrics::gauge!(telemetry::CONSUMER_LAG, "consumer" => consumer.name())

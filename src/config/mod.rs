@@ -19,7 +19,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use environment::{log_directives, no_colour, process_environment, program_dirs};
+pub use environment::{log_directives, no_colour, process_environment, program_dirs, user_name};
 pub use load::{ConfigError, Problem};
 pub use role::Role;
 pub use sections::*;

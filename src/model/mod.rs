@@ -9,6 +9,8 @@ pub mod reply;
 pub mod event;
 pub mod ledger;
 pub mod dead_letter;
+pub mod audit;
 pub mod problem;
 pub mod submission;
 pub mod answer;
+pub mod operator;

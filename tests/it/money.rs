@@ -1,5 +1,7 @@
 //! The money writer: holds, settlements, refusals and alerts.
 
+mod limits;
+
 use std::time::Duration;
 
 use kling_relay::edge::nats::log::{Committed, Log};

@@ -178,7 +178,7 @@ fn same(field: &str, wanted: &Value, found: &Value) -> bool {
         return true;
     }
     match (field, wanted.as_array(), found.as_array()) {
-        // A newer version that runs beside us may have brought subjects of its own.
+        // A newer version beside this one may have added subjects; they stay.
         ("subjects", Some(wanted), Some(found)) => wanted.iter().all(|one| found.contains(one)),
         ("filter_subjects", Some(wanted), Some(found)) => {
             wanted.len() == found.len() && wanted.iter().all(|one| found.contains(one))
@@ -203,10 +203,11 @@ fn is_empty(value: &Value) -> bool {
 fn overlaid(existing: &Value, wanted: &Value) -> Value {
     let mut fields = existing.as_object().cloned().unwrap_or_default();
     let mut wanted: Map<String, Value> = wanted.as_object().cloned().unwrap_or_default();
-    let there = fields.get("subjects").and_then(Value::as_array);
-    if let (Some(there), Some(Value::Array(subjects))) = (there, wanted.get_mut("subjects")) {
-        let more = there.iter().filter(|one| !subjects.contains(one));
-        subjects.extend(more.cloned().collect::<Vec<_>>());
+    let kept = fields.get("subjects").and_then(Value::as_array).cloned();
+    if let Some(Value::Array(subjects)) = wanted.get_mut("subjects") {
+        let more = kept.into_iter().flatten();
+        let more: Vec<Value> = more.filter(|one| !subjects.contains(one)).collect();
+        subjects.extend(more);
     }
     fields.extend(wanted);
     Value::Object(fields)

@@ -15,6 +15,8 @@ pub mod read;
 mod follow;
 pub mod callbacks;
 pub mod dead;
+pub mod replay;
+mod audit;
 pub mod money;
 
 use std::fmt;

@@ -298,11 +298,61 @@ pub(super) async fn read_direct(
     }
 }
 
+/// Deletes one message of a stream: by `seq`.
+pub(super) async fn delete(
+    broker: &Broker,
+    stream: &str,
+    query: &Value,
+    timeout: Duration,
+) -> Result<(), ReadFailure> {
+    let request = Request::new()
+        .payload(query.to_string().into())
+        .timeout(Some(timeout));
+    let sent = broker
+        .client()
+        .send_request(format!("$JS.API.STREAM.MSG.DELETE.{stream}"), request);
+    let Ok(Ok(answer)) = tokio::time::timeout(timeout, sent).await else {
+        return Err(ReadFailure::Unavailable);
+    };
+    let answer: Value =
+        serde_json::from_slice(&answer.payload).map_err(|_| ReadFailure::Unreadable)?;
+    let Some(error) = answer.get("error") else {
+        return Ok(());
+    };
+    match error["err_code"].as_u64().unwrap_or_default() {
+        // Not there any more.
+        10_037 | 10_043 | 10_057 => Ok(()),
+        CLUSTER_UNAVAILABLE => Err(ReadFailure::Unavailable),
+        code => Err(ReadFailure::Refused {
+            code,
+            reason: error["description"].as_str().unwrap_or_default().to_owned(),
+        }),
+    }
+}
+
 /// Returns the sequence of the stream's newest message, from its leader; 0 for an empty stream.
 pub(super) async fn last_sequence(
     broker: &Broker,
     stream: &str,
     timeout: Duration,
+) -> Result<u64, ReadFailure> {
+    state(broker, stream, timeout, "last_seq").await
+}
+
+/// Returns how many messages a stream holds.
+pub(super) async fn message_count(
+    broker: &Broker,
+    stream: &str,
+    timeout: Duration,
+) -> Result<u64, ReadFailure> {
+    state(broker, stream, timeout, "messages").await
+}
+
+async fn state(
+    broker: &Broker,
+    stream: &str,
+    timeout: Duration,
+    field: &str,
 ) -> Result<u64, ReadFailure> {
     let request = Request::new()
         .payload(json!({}).to_string().into())
@@ -315,8 +365,8 @@ pub(super) async fn last_sequence(
     };
     let answer: Value =
         serde_json::from_slice(&answer.payload).map_err(|_| ReadFailure::Unreadable)?;
-    match answer["state"]["last_seq"].as_u64() {
-        Some(seq) => Ok(seq),
+    match answer["state"][field].as_u64() {
+        Some(value) => Ok(value),
         None => Err(ReadFailure::Unavailable),
     }
 }

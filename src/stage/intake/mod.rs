@@ -7,17 +7,15 @@ mod compose;
 mod repeats;
 mod refusals;
 mod cancel;
+mod budget;
 mod service;
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
 
 use crate::decide::admission::admit;
-use crate::decide::budget::day_of;
-use crate::decide::ledger;
 use crate::decide::pricing::{Generations, PriceBook};
 use crate::edge::clock::Clock;
 use crate::edge::nats::log::{Committed, Log};
@@ -25,7 +23,7 @@ use crate::edge::nats::money::{AcceptError, Money, MoneyRules};
 use crate::model::amount::{Amount, sum_by_unit};
 use crate::model::answer::{Accepted, AcceptedBatch, Estimates, TaskPage};
 use crate::model::ids::{Day, TaskId, Tenant};
-use crate::model::ledger::{Balance, LedgerKey, LedgerOwner};
+use crate::model::ledger::{LedgerKey, LedgerOwner};
 use crate::model::problem::Problem;
 use crate::model::request::TaskRequest;
 use crate::model::task::Task;
@@ -215,35 +213,6 @@ impl Intake {
         })
     }
 
-    /// Reads a day's balance; a day without entries shows the limits that it will open with.
-    ///
-    /// # Errors
-    /// `unavailable`.
-    pub async fn balance(&self, key: &LedgerKey) -> Result<Balance, Problem> {
-        let balance = self.log.balance(key).await.map_err(|error| away(&error))?;
-        Ok(balance.unwrap_or_else(|| {
-            ledger::with_limits(Balance::new(), &self.rules.money.limits_of(&key.owner))
-        }))
-    }
-
-    async fn remaining(
-        &self,
-        tenant: &Tenant,
-        day: Day,
-        total: &[Amount],
-    ) -> Result<Vec<Amount>, Problem> {
-        let key = LedgerKey {
-            owner: LedgerOwner::Tenant(tenant.clone()),
-            day,
-        };
-        let balance = self.balance(&key).await?;
-        let left = |unit| ledger::remaining(&balance, unit).unwrap_or_default();
-        Ok(total
-            .iter()
-            .map(|amount| Amount::new(left(amount.unit), amount.unit))
-            .collect())
-    }
-
     /// Reads a task of that tenant, or of anybody for an operator.
     ///
     /// # Errors
@@ -316,12 +285,6 @@ impl Intake {
                 Committed::MovedOn => {}
             }
         }
-    }
-
-    /// Returns the budget day at a time.
-    #[must_use]
-    pub fn day(&self, at: Timestamp) -> Day {
-        day_of(at, &self.rules.time_zone, self.rules.day_starts)
     }
 }
 

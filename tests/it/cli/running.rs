@@ -54,7 +54,32 @@ async fn tasks_are_submitted_followed_shown_and_cancelled() {
     let budget = dev.run(&["budget", "show", "--json"]).await.json();
     assert_eq!(budget["balance"]["video-unit"]["limit"], "40");
     dev.run(&["budget", "show"]).await.is(0, "REMAINING");
+    limits(&dev).await;
     dev.stop().await;
+}
+
+/// A limit is changed for a day, and the ledger says by whom and why.
+async fn limits(dev: &Dev) {
+    let set = async |limit: &str| {
+        let arguments = ["budget", "set", "--tenant", "dev", "--unit", "video-unit"];
+        let why = [
+            "--limit", limit, "--reason", "a launch", "--who", "ada", "--json",
+        ];
+        dev.run(&[&arguments[..], &why[..]].concat()).await
+    };
+    let day = set("55.5").await.json();
+    assert_eq!(day["balance"]["video-unit"]["limit"], "55.5", "{day}");
+    set("-1").await.is(1, "negative");
+    let show = ["budget", "show", "--history", "--json"];
+    let shown = dev.run(&show).await.json();
+    assert_eq!(shown["remaining"], day["remaining"]);
+    let last = shown["history"].as_array().unwrap().last().unwrap();
+    assert_eq!(
+        (&last["who"], &last["reason"]),
+        (&json!("ada"), &json!("a launch"))
+    );
+    assert_eq!(last["limits"], json!({"video-unit": "55.5"}));
+    dev.run(&show[..3]).await.is(0, "55.5 video-unit");
 }
 
 /// What the service refuses is told in its words; a repeated key is the same task.

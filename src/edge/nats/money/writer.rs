@@ -201,6 +201,9 @@ impl Writer {
             attempt.jobs = self.halve(folded);
             return Ok(Next::Again);
         }
+        for job in &mut folded {
+            job.note_try(&batch, &self.heads);
+        }
         let messages = message::messages(&self.log, &mut fold, &self.heads, &batch);
         let count = messages.len() as u64;
         let stored = self.publish(&batch, messages).await;
