@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use futures::StreamExt;
-use futures::stream::FuturesUnordered;
+use futures::stream::{FuturesOrdered, FuturesUnordered};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config;
 use crate::decide::quiet;
 use crate::edge::clock::Clock;
-use crate::edge::kling::client::{Answer, Client, QueryReason};
+use crate::edge::kling::client::{Answer, Client, LookUp, QueryReason};
 use crate::edge::nats::callbacks::CallbackToStore;
 use crate::edge::nats::log::{Committed, Log, LogError};
 use crate::model::ids::TaskId;
@@ -165,22 +165,12 @@ impl Reconciler {
     }
 
     async fn ask_kling(&self, batch: &[OpenTask]) -> bool {
-        let mut look_ups = Vec::with_capacity(batch.len());
-        for task in batch {
-            match self.log.load(&task.task_id).await {
-                Ok(Some(loaded)) if loaded.task.status.is_at_kling() => {
-                    look_ups.push(look_up(&loaded.task, &self.kling));
-                }
-                Ok(_) => {}
-                Err(error @ LogError::Corrupt { .. }) => {
-                    tracing::error!(error = %telemetry::chain(&error), "an open task is skipped");
-                }
-                Err(error) => {
-                    tracing::warn!(error = %telemetry::chain(&error), "sweep stopped");
-                    return false;
-                }
-            }
-        }
+        let loads: FuturesOrdered<_> = batch.iter().map(|task| self.load(task)).collect();
+        let loaded: Vec<Option<Option<LookUp>>> = loads.collect().await;
+        let Some(loaded) = loaded.into_iter().collect::<Option<Vec<_>>>() else {
+            return false;
+        };
+        let look_ups: Vec<LookUp> = loaded.into_iter().flatten().collect();
         if look_ups.is_empty() {
             return true;
         }
@@ -195,34 +185,58 @@ impl Reconciler {
                 };
             }
         };
-        for (look_up, answer) in look_ups.iter().zip(answers) {
-            let task_id = &look_up.external_id;
-            let body = match answer {
-                Answer::Seen(sight) => sight.body,
-                Answer::NotThere => {
-                    tracing::warn!(task.id = %task_id, "Kling does not show an open task");
-                    continue;
-                }
-                Answer::Unreadable(error) => {
-                    tracing::warn!(task.id = %task_id, %error, "Kling's answer cannot be read");
-                    continue;
-                }
-            };
-            let callback = CallbackToStore {
-                tenant: task_id.tenant().to_string(),
-                task: task_id.to_string(),
-                body: body.into(),
-                proof: Proof::Read,
-                received_at: self.clock.now(),
-                webhook_id: None,
-            };
-            if let Err(error) = self.log.store_callback(callback).await {
-                tracing::warn!(task.id = %task_id, error = %telemetry::chain(&error),
-                    "what Kling said could not be stored; the next sweep asks again");
-                return false;
+        let answered = look_ups.iter().zip(answers);
+        let stores: FuturesUnordered<_> = answered
+            .map(|(look_up, answer)| self.store(&look_up.external_id, answer))
+            .collect();
+        stores.all(std::future::ready).await
+    }
+
+    /// Loads what to ask about a task: nothing if it has moved on; `None` if the broker is away.
+    async fn load(&self, task: &OpenTask) -> Option<Option<LookUp>> {
+        match self.log.load(&task.task_id).await {
+            Ok(Some(loaded)) if loaded.task.status.is_at_kling() => {
+                Some(Some(look_up(&loaded.task, &self.kling)))
+            }
+            Ok(_) => Some(None),
+            Err(error @ LogError::Corrupt { .. }) => {
+                tracing::error!(error = %telemetry::chain(&error), "an open task is skipped");
+                Some(None)
+            }
+            Err(error) => {
+                tracing::warn!(error = %telemetry::chain(&error), "sweep stopped");
+                None
             }
         }
-        true
+    }
+
+    /// Puts what Kling says where callbacks come in; tells whether the broker took it.
+    async fn store(&self, task_id: &TaskId, answer: Answer) -> bool {
+        let body = match answer {
+            Answer::Seen(sight) => sight.body,
+            Answer::NotThere => {
+                tracing::warn!(task.id = %task_id, "Kling does not show an open task");
+                return true;
+            }
+            Answer::Unreadable(error) => {
+                tracing::warn!(task.id = %task_id, %error, "Kling's answer cannot be read");
+                return true;
+            }
+        };
+        let callback = CallbackToStore {
+            tenant: task_id.tenant().to_string(),
+            task: task_id.to_string(),
+            body: body.into(),
+            proof: Proof::Read,
+            received_at: self.clock.now(),
+            webhook_id: None,
+        };
+        let stored = self.log.store_callback(callback).await;
+        if let Err(error) = &stored {
+            tracing::warn!(task.id = %task_id, error = %telemetry::chain(error),
+                "what Kling said could not be stored; the next sweep asks again");
+        }
+        stored.is_ok()
     }
 
     async fn report(&self, task_id: TaskId) {

@@ -1,6 +1,7 @@
 //! A way between two parties that a test can slow down, silence or cut, and stop at a word: plain
 //! TCP, whatever is spoken over it.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -45,6 +46,8 @@ struct Shared {
     targets: Arc<Vec<u16>>,
     next: Arc<AtomicUsize>,
     weather: watch::Sender<Weather>,
+    /// Connections made so far, when those that stand were forgotten.
+    forgotten: watch::Sender<usize>,
     armed: Arc<Mutex<Option<Armed>>>,
 }
 
@@ -64,6 +67,7 @@ impl Link {
             targets: Arc::new(targets.to_vec()),
             next: Arc::default(),
             weather: watch::Sender::new(Weather::Clear),
+            forgotten: watch::Sender::new(0),
             armed: Arc::default(),
         };
         let stop = CancellationToken::new();
@@ -78,6 +82,13 @@ impl Link {
 
     pub(crate) fn set(&self, weather: Weather) {
         self.shared.weather.send_replace(weather);
+    }
+
+    /// Forgets the connections that stand, as a router does that lost its table: nothing passes over
+    /// them any more and nobody is told; new ones are as good as ever.
+    pub(crate) fn forget(&self) {
+        let made = self.shared.next.load(Ordering::Relaxed);
+        self.shared.forgotten.send_replace(made);
     }
 
     /// Falls silent when a word goes out; tells when it has.
@@ -112,25 +123,35 @@ async fn carry(client: TcpStream, shared: Shared) {
     if clears.is_ok_and(|weather| *weather == Weather::Cut) {
         return;
     }
-    let Some(server) = connect(&shared).await else {
+    let number = shared.next.fetch_add(1, Ordering::Relaxed);
+    let Some(server) = connect(&shared.targets, number).await else {
         return;
     };
     // Small pieces must not wait for more.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let mut cut = shared.weather.subscribe();
+    let (mut weather, mut made) = (shared.weather.subscribe(), shared.forgotten.subscribe());
+    // Each block ends with no guard in hand: it must not be kept over the next wait.
+    let cut = async {
+        let _ = weather.wait_for(|weather| *weather == Weather::Cut).await;
+    };
+    let forgotten = async {
+        let _ = made.wait_for(|made| number < *made).await;
+    };
+    let mut up = pin!(pump(from_client, to_server, &shared, true));
+    let mut down = pin!(pump(from_server, to_client, &shared, false));
     tokio::select! {
-        _ = cut.wait_for(|weather| *weather == Weather::Cut) => {}
-        () = pump(from_client, to_server, &shared, true) => {}
-        () = pump(from_server, to_client, &shared, false) => {}
+        () = cut => {}
+        () = &mut up => {}
+        () = &mut down => {}
+        () = forgotten => std::future::pending().await,
     }
 }
 
-async fn connect(shared: &Shared) -> Option<TcpStream> {
-    let first = shared.next.fetch_add(1, Ordering::Relaxed);
-    for n in 0..shared.targets.len() {
-        let port = shared.targets[(first + n) % shared.targets.len()];
+async fn connect(targets: &[u16], first: usize) -> Option<TcpStream> {
+    for n in 0..targets.len() {
+        let port = targets[(first + n) % targets.len()];
         if let Ok(stream) = TcpStream::connect(("127.0.0.1", port)).await {
             return Some(stream);
         }

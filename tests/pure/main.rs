@@ -12,6 +12,8 @@ mod circuit;
 mod config;
 mod development;
 mod dispatch;
+mod endpoint;
+mod event_samples;
 mod ledger;
 mod own_books;
 mod placement;

@@ -3,7 +3,9 @@
 use std::process::Command;
 use std::time::Duration;
 
+use kling_relay::config::Config;
 use kling_relay::edge::nats::topology;
+use serde_json::Value;
 
 use super::requests::faulty;
 use super::stand::{Parts, Stand};
@@ -29,42 +31,61 @@ async fn restart(stand: &mut Stand) {
     stand.serve().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "long: make faults"]
-async fn a_full_log_waits_for_a_higher_bound() {
+/// Fills a stream to its last byte, over the subject of a probe.
+async fn fill(stand: &Stand, subject: &str) {
+    for size in [900_000, 30_000, 1_000, 10] {
+        let message = bytes::Bytes::from(vec![b' '; size]);
+        loop {
+            let stored = stand
+                .observer
+                .client()
+                .request(subject.to_owned(), message.clone());
+            let answer = stored.await.expect("the broker answers");
+            let answer: Value = serde_json::from_slice(&answer.payload).expect("an answer");
+            if answer.get("error").is_some() {
+                break;
+            }
+        }
+    }
+}
+
+/// Fills a stream while work flows, and gives it room again as an operator would.
+async fn filled(subject: &str, bound: fn(&mut Config) -> &mut i64) {
     let seed = seeds()[0];
-    announce("full log", seed);
+    announce(subject, seed);
     let parts = Parts {
-        service: Some(Box::new(|config| config.nats.log_max_bytes = MIB)),
+        service: Some(Box::new(move |config| *bound(config) = 16 * MIB)),
         ..Parts::default()
     };
     let mut stand = Stand::prepare(parts).await;
     stand.start().await;
-    drop(stand.submit(faulty(seed, 150), 1));
+    let rounds = stand.submit(faulty(seed, 80), 2);
+    let last = async || stand.log.last_sequence().await.unwrap_or_default();
+    until("work is under way", SOON, async || last().await > 100).await;
+    fill(&stand, subject).await;
+    rounds.send_replace(2);
     refused(&stand).await;
-    stand.programs[0].config.nats.log_max_bytes = 256 * MIB;
+    *bound(&mut stand.programs[0].config) = 64 * MIB;
     restart(&mut stand).await;
     stand.conclude().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long: make faults"]
+async fn a_full_log_waits_for_a_higher_bound() {
+    filled("kling.probe.v1.log.filler", |config| {
+        &mut config.nats.log_max_bytes
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: make faults"]
 async fn full_callbacks_wait_for_a_higher_bound() {
-    let seed = seeds()[0];
-    announce("full callbacks", seed);
-    let parts = Parts {
-        service: Some(Box::new(|config| {
-            config.nats.callbacks_max_bytes = MIB / 16
-        })),
-        ..Parts::default()
-    };
-    let mut stand = Stand::prepare(parts).await;
-    stand.start().await;
-    drop(stand.submit(faulty(seed, 80), 1));
-    refused(&stand).await;
-    stand.programs[0].config.nats.callbacks_max_bytes = 64 * MIB;
-    restart(&mut stand).await;
-    stand.conclude().await;
+    filled("kling.probe.v1.callbacks.filler", |config| {
+        &mut config.nats.callbacks_max_bytes
+    })
+    .await;
 }
 
 /// Lets no file of the server grow beyond this, as a full disk does; `None` frees it again.

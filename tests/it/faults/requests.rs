@@ -72,8 +72,6 @@ const DOWNLOADS: &[&str] = &[
     "cdn=500x2",
     "cdn=truncatex1",
     "cdn=slow:300ms",
-    "cdn=emptyx1",
-    "cdn=wrong-typex1",
     "outputs=3",
     "outputs=3,cdn=503x1",
 ];

@@ -11,8 +11,10 @@ use rand::{RngExt, SeedableRng};
 use super::requests::faulty;
 use super::stand::{Parts, Stand, users};
 use super::{announce, seeds, tell};
-use crate::broker::api;
+use crate::broker::{api, until};
 use crate::link::{Link, Weather};
+
+const SOON: Duration = Duration::from_secs(40);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Blow {
@@ -222,6 +224,28 @@ async fn everything_that_can_break_breaks_and_nothing_is_lost() {
         announce("siege", seed);
         siege(seed, 360, 30).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: make faults"]
+async fn a_line_that_dies_without_a_word_is_noticed() {
+    let seed = seeds()[0];
+    announce("dead line", seed);
+    let mut stand = Stand::prepare(Parts::default()).await;
+    stand.start().await;
+    let round = stand.submit(faulty(seed, 20), 2);
+    let accepted = async || stand.sim.stats().creates.accepted;
+    until("work is under way", SOON, async || accepted().await > 2).await;
+    stand.links[0].forget();
+    // What had passed before is stored by then.
+    Clock::system().sleep(Duration::from_secs(1)).await;
+    let last = async || stand.log.last_event_sequence().await.unwrap_or_default();
+    let (before, started) = (last().await, std::time::Instant::now());
+    round.send_replace(2);
+    until("it works again", SOON, async || last().await > before).await;
+    let took = started.elapsed().as_secs_f64();
+    tell(&format!("works again after {took:.1} s"));
+    stand.conclude().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

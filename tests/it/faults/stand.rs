@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use kling_relay::config::Config;
 use kling_relay::edge::nats::log::Log;
-use kling_relay::edge::nats::{Broker, Endpoint};
+use kling_relay::edge::nats::{Broker, Credentials, Endpoint};
 use kling_relay::model::ids::TaskId;
 use kling_relay::sim::{SimConfig, SimStats, Simulator};
+use secrecy::SecretString;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use url::Url;
 
-use crate::broker::{self, Node, free_port, open, until};
+use crate::broker::{Node, free_port, open, until};
 use crate::kit::{audit_chain, everything};
 use crate::link::Link;
 use crate::process::{DEADLINE, Program, submit_once};
@@ -84,7 +85,6 @@ impl Stand {
         };
         let (sim, mut config) = world::stage(data.path(), Some(Box::new(platform))).await;
         world::hurry(&mut config);
-        let direct = |node: &Node| format!("nats://observer:watches@127.0.0.1:{}", node.port);
         let mut links = Vec::new();
         for node in &parts.nodes {
             links.push(Link::to(&[node.port]).await);
@@ -112,9 +112,7 @@ impl Stand {
             }
         });
         let programs = programs.collect();
-        let urls: Vec<String> = parts.nodes.iter().map(direct).collect();
-        let endpoint = endpoint(&urls.join(","));
-        let (observer, log) = open(&endpoint, &config.nats).await;
+        let (observer, log) = look(&parts.nodes.iter().collect::<Vec<_>>(), &config).await;
         Self {
             programs,
             sim,
@@ -126,6 +124,11 @@ impl Stand {
             clients: Vec::new(),
             _data: data,
         }
+    }
+
+    /// Connects past the links, to these servers only.
+    pub(super) async fn look_from(&self, nodes: &[&Node]) -> (Broker, Log) {
+        look(nodes, &self.programs[0].config).await
     }
 
     /// Starts every program and waits until it serves.
@@ -200,6 +203,14 @@ impl Stand {
     }
 }
 
-fn endpoint(urls: &str) -> Endpoint {
-    broker::endpoint(urls)
+async fn look(nodes: &[&Node], config: &Config) -> (Broker, Log) {
+    let direct = |node: &&Node| format!("nats://127.0.0.1:{}", node.port);
+    let endpoint = Endpoint {
+        url: nodes.iter().map(direct).collect::<Vec<_>>().join(","),
+        credentials: Credentials::Password {
+            user: "observer".to_owned(),
+            password: SecretString::from("watches"),
+        },
+    };
+    open(&endpoint, &config.nats).await
 }

@@ -65,8 +65,6 @@ async fn ten_thousand_silent_tasks_are_asked_about_within_a_minute() {
     config.nats.url = Some(node.endpoint().url);
     config.reconciler.queries_per_second = 10;
     config.reconciler.quiet_after = Duration::from_secs(1);
-    // Everything is stalled as well: reports must not hold up the questions.
-    config.reconciler.stalled_after = Duration::from_secs(1);
     let (_broker, log) = open(&node.endpoint(), &config.nats).await;
     let now = Clock::system().now();
     let client = client_trusting(config.kling.ca_file.as_ref().expect("a CA"));
