@@ -26,6 +26,7 @@ const UNANSWERED_MAX: u32 = 3;
 const GAUGES_EVERY: Duration = Duration::from_secs(10);
 
 /// Keeps one role running.
+#[derive(Clone)]
 pub(super) struct Supervisor {
     role: Role,
     readiness: Readiness,
@@ -52,16 +53,16 @@ impl Supervisor {
     }
 
     /// Runs what `start` makes until the stop; starts it again whenever it ends before.
-    pub(super) fn keep<F, R>(self, start: F)
+    pub(super) fn keep<F, R>(&self, start: F)
     where
         F: Fn() -> R + Send + 'static,
         R: Future<Output = ()> + Send + 'static,
     {
-        let tracker = self.tracker.clone();
-        tracker.spawn(async move {
+        let own = self.clone();
+        self.tracker.spawn(async move {
             loop {
                 let ended = tokio::spawn(start()).await;
-                if self.stop.is_cancelled() {
+                if own.stop.is_cancelled() {
                     return;
                 }
                 let why = match ended {
@@ -69,13 +70,13 @@ impl Supervisor {
                     Err(error) => error.to_string(),
                 };
                 tracing::error!(
-                    role = self.role.as_str(),
+                    role = own.role.as_str(),
                     why,
                     "a role died; it starts again"
                 );
-                self.readiness.down(self.role, "restarting");
-                self.clock.sleep(RESTART_PAUSE).await;
-                self.readiness.running(self.role);
+                own.readiness.down(own.role, "restarting");
+                own.clock.sleep(RESTART_PAUSE).await;
+                own.readiness.running(own.role);
             }
         });
     }

@@ -177,6 +177,9 @@ pub struct RequestArgs {
     /// The earliest time of dispatch, at most 7 days ahead, as 2026-11-21T08:00:00Z.
     #[arg(long, value_name = "TIME")]
     pub not_before: Option<String>,
+    /// Let an earlier result of the same request answer: nothing is made and nothing spent then.
+    #[arg(long)]
+    pub reuse: bool,
 }
 
 /// `submit`

@@ -20,6 +20,9 @@ pub struct Accepted {
     pub status: Status,
     /// What is held for it.
     pub estimate: Amount,
+    /// The task whose stored result answers it, where that is known already: nothing is held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reused_from: Option<TaskId>,
 }
 
 /// The answer to an accepted batch.

@@ -10,6 +10,7 @@ pub mod event;
 pub mod ledger;
 pub mod dead_letter;
 pub mod audit;
+pub mod policy;
 pub mod problem;
 pub mod submission;
 pub mod answer;

@@ -10,8 +10,8 @@ use super::amount::Amount;
 use super::ids::{Day, KlingTaskId, TaskId, Tenant};
 use super::request::{Product, Purpose};
 
-/// Fields that this version does not know. While two versions run side by side each writes the whole
-/// task, and must not lose what the other has written.
+/// Fields that this version does not know. While two versions run side by side each writes the
+/// whole task, and must not lose what the other has written.
 pub type Newer = BTreeMap<String, serde_json::Value>;
 
 /// How far a task has come. It only ever moves down this list, and the last two exclude each other.
@@ -103,7 +103,8 @@ pub enum Generation {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskError {
     /// Stable: `kling-<business code>`, `kling-http-<status>` (an answer without a code),
-    /// `kling-failed`, `moderation`, `cancelled`, `invalid-request`, `idempotency-key-reused`.
+    /// `kling-failed`, `moderation`, `cancelled`, `invalid-request`, `idempotency-key-reused`,
+    /// `reused-result-gone`.
     pub code: String,
     /// What Kling, or the relay, says of it.
     pub message: String,
@@ -144,6 +145,21 @@ pub struct Claim {
     pub until: Timestamp,
 }
 
+/// How a task shares results with other tasks of its tenant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Reuse {
+    /// sha256 over the tenant and what Kling is asked for, 64 hexadecimal digits: equal for tasks
+    /// whose results can stand for one another. Empty on tasks of versions without it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub key: String,
+    /// Whether an earlier result may answer it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub asked: bool,
+    /// The price, where a result answers from the acceptance on and so nothing is held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Amount>,
+}
+
 /// What the relay's own stages need to carry on with a task; consumers may ignore it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RelayState {
@@ -163,6 +179,9 @@ pub struct RelayState {
     pub price_book: String,
     /// sha256 of the normalised request: the same idempotency key must bring the same one.
     pub request_digest: String,
+    /// How it shares results with other tasks.
+    #[serde(default)]
+    pub reuse: Reuse,
     /// Which API generation creates it.
     pub generation: Generation,
     /// The path that creates it; on the legacy standard also the path that it is read from.
@@ -195,6 +214,9 @@ pub struct RelayState {
     /// When `stalled` was last written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stalled_at: Option<Timestamp>,
+    /// Which retry of its first task it is; 0 for a task that a caller submitted.
+    #[serde(default)]
+    pub retries: u32,
     /// When Kling created it, as far as we know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub submitted_at: Option<Timestamp>,
@@ -237,6 +259,9 @@ pub struct Task {
     /// The task that this one tries again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<TaskId>,
+    /// The task whose result answers this one, so that Kling is never asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reused_from: Option<TaskId>,
     /// Resolution or mode in Kling's words, where the product has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
@@ -249,7 +274,7 @@ pub struct Task {
     /// What the caller said it is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purpose: Option<Purpose>,
-    /// The price held at acceptance.
+    /// The price held at acceptance; 0 where an earlier result answers from then on.
     pub estimate: Amount,
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -257,7 +282,8 @@ pub struct Task {
     /// What Kling itself says it deducted, from the completion on; absent if Kling never said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub billing: Option<Vec<Amount>>,
-    /// Where the outputs are, from `stored` on.
+    /// Where the outputs are, from `stored` on; from `succeeded` on where they are an earlier
+    /// result's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub assets: Vec<Asset>,
     /// What was held, from `settled` on.
@@ -269,6 +295,9 @@ pub struct Task {
     /// What was taken above the hold, from `settled` on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrun: Vec<Amount>,
+    /// The price that an earlier result saved, from its `succeeded` on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved: Option<Amount>,
     /// The relay's own.
     pub relay: RelayState,
     /// What a newer version of us knows besides.

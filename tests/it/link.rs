@@ -84,8 +84,8 @@ impl Link {
         self.shared.weather.send_replace(weather);
     }
 
-    /// Forgets the connections that stand, as a router does that lost its table: nothing passes over
-    /// them any more and nobody is told; new ones are as good as ever.
+    /// Forgets the connections that stand, as a router does that lost its table: nothing passes
+    /// over them any more and nobody is told; new ones are as good as ever.
     pub(crate) fn forget(&self) {
         let made = self.shared.next.load(Ordering::Relaxed);
         self.shared.forgotten.send_replace(made);

@@ -1,19 +1,23 @@
 //! Tests that need a real nats-server.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
+mod alert_hook;
 mod api;
 mod broker;
 mod cli;
+mod crowd;
 mod demo;
 mod download;
 mod downloader;
 mod faults;
+mod histories;
 mod http;
 mod kit;
 mod kling_client;
 mod kling_on_sim;
 mod link;
 mod log;
+mod midnight;
 mod money;
 mod newer;
 mod outages;
@@ -21,6 +25,7 @@ mod pipeline;
 mod private_server;
 mod process;
 mod program;
+mod prompt;
 mod races;
 mod schema;
 mod scripted_kling;

@@ -1,5 +1,7 @@
 //! The money writer: holds, settlements, refusals and alerts.
 
+mod closings;
+mod crowds;
 mod limits;
 
 use std::time::Duration;

@@ -51,6 +51,7 @@ async fn tasks_are_submitted_followed_shown_and_cancelled() {
     refusals(&dev).await;
     shows(&dev, &task).await;
     filters(&dev, &task).await;
+    reuses(&dev, &task).await;
     let budget = dev.run(&["budget", "show", "--json"]).await.json();
     assert_eq!(budget["balance"]["video-unit"]["limit"], "40");
     dev.run(&["budget", "show"]).await.is(0, "REMAINING");
@@ -138,6 +139,21 @@ async fn shows(dev: &Dev, task: &str) {
     dev.run(&["tasks", "cancel", task])
         .await
         .is(1, "Kling has no cancel");
+}
+
+/// The same request again is answered by the first one's result, and everybody says so.
+async fn reuses(dev: &Dev, task: &str) {
+    let again = ["submit", "--prompt", "a  fox", "--reuse"];
+    let said = dev.run(&again).await;
+    said.is(0, &format!("answered by {task}, holds nothing"));
+    let again = dev.run(&[&again[..], &["--wait"]].concat()).await;
+    again.is(0, "(saved ");
+    let listed = dev.run(&["tasks", "list", "--limit", "2"]).await;
+    listed.is(0, "REUSED FROM");
+    listed.is(0, task);
+    let estimate = ["estimate", "--prompt", "a fox", "--reuse", "--json"];
+    let estimate = dev.run(&estimate).await.json();
+    assert_eq!(estimate["total"][0]["amount"], "0", "{estimate}");
 }
 
 /// Filters by kind, label, task and time; JSON Lines, and an end.

@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use kling_relay::edge::clock::Clock;
-use kling_relay::edge::nats::topology;
+use kling_relay::edge::nats::log::Log;
+use kling_relay::edge::nats::{Broker, topology};
 
 use super::requests::faulty;
 use super::stand::{Parts, Stand};
@@ -52,10 +53,10 @@ impl Ways {
     }
 }
 
-async fn leader(stand: &Stand) -> usize {
+async fn leader(broker: &Broker) -> usize {
     let mut leader = None;
     until("there is a leader", SOON, async || {
-        let info = api(&stand.observer, &format!("STREAM.INFO.{}", topology::LOG)).await;
+        let info = api(broker, &format!("STREAM.INFO.{}", topology::LOG)).await;
         let name = info.and_then(|info| Some(info["cluster"]["leader"].as_str()?.to_owned()));
         leader = name.and_then(|name| name.strip_prefix("node-")?.parse().ok());
         leader.is_some()
@@ -81,14 +82,25 @@ async fn whole(stand: &Stand) {
     .await;
 }
 
+/// Chooses the leader, and connects to the others before it falls. Whom both sides call the leader
+/// is it.
+async fn victim(stand: &Stand) -> (usize, Log) {
+    loop {
+        let victim = leader(&stand.observer).await;
+        let others: Vec<&Node> = (0..stand.nodes.len())
+            .filter(|node| *node != victim)
+            .map(|node| &stand.nodes[node])
+            .collect();
+        let (broker, log) = stand.look_from(&others).await;
+        if leader(&broker).await == victim {
+            return (victim, log);
+        }
+    }
+}
+
 /// Waits for the first write that the other servers take, and the first event of the programs.
-async fn measured(stand: &Stand, victim: usize, what: &str) {
-    let others: Vec<&Node> = (0..stand.nodes.len())
-        .filter(|node| *node != victim)
-        .map(|node| &stand.nodes[node])
-        .collect();
+async fn measured(log: &Log, what: &str) {
     let started = Instant::now();
-    let (_broker, log) = stand.look_from(&others).await;
     let mut before = None;
     until("the log takes writes", SOON, async || {
         before = match log.probe().await {
@@ -129,27 +141,27 @@ async fn three_servers_lose_their_leader_in_every_way() {
     whole(&stand).await;
 
     round.send_replace(1);
-    let victim = leader(&stand).await;
-    stand.nodes[victim].kill();
-    measured(&stand, victim, "killed").await;
-    stand.nodes[victim].restart();
-    stand.nodes[victim].wait_ready();
+    let (node, log) = victim(&stand).await;
+    stand.nodes[node].kill();
+    measured(&log, "killed").await;
+    stand.nodes[node].restart();
+    stand.nodes[node].wait_ready();
     whole(&stand).await;
 
     round.send_replace(2);
-    let victim = leader(&stand).await;
-    ways.set(victim, Weather::Cut);
-    measured(&stand, victim, "cut off from the other servers").await;
+    let (node, log) = victim(&stand).await;
+    ways.set(node, Weather::Cut);
+    measured(&log, "cut off from the other servers").await;
     Clock::system().sleep(Duration::from_secs(5)).await;
-    ways.set(victim, Weather::Clear);
+    ways.set(node, Weather::Clear);
     whole(&stand).await;
 
     round.send_replace(3);
-    let victim = leader(&stand).await;
-    stand.nodes[victim].pause();
-    measured(&stand, victim, "frozen").await;
+    let (node, log) = victim(&stand).await;
+    stand.nodes[node].pause();
+    measured(&log, "frozen").await;
     Clock::system().sleep(Duration::from_secs(5)).await;
-    stand.nodes[victim].resume();
+    stand.nodes[node].resume();
     whole(&stand).await;
 
     round.send_replace(ROUNDS);

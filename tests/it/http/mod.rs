@@ -3,7 +3,7 @@
 mod tls;
 mod limits;
 mod health;
-mod logs;
+pub(crate) mod logs;
 mod world;
 mod callbacks;
 

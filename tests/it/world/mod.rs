@@ -66,6 +66,7 @@ pub(crate) struct World {
     pub(crate) app: App,
     /// The service's.
     pub(crate) clock: Clock,
+    config: Config,
     http: reqwest::Client,
     submitted: Mutex<HashSet<TaskId>>,
     _node: Node,
@@ -93,11 +94,19 @@ impl World {
             sim,
             clock,
             app: app.expect("the service starts"),
+            config,
             http: client(),
             submitted: Mutex::default(),
             _node: node,
             _data: data,
         }
+    }
+
+    /// Starts another process's worth of these roles on the same broker; stop it before the world.
+    pub(crate) async fn replica(&self, roles: &[Role]) -> App {
+        let recorder = telemetry::recorder("test");
+        let app = App::start(&self.config, roles, Clock::system(), recorder).await;
+        app.expect("the replica starts")
     }
 
     pub(crate) fn control(&self) -> Control {

@@ -117,9 +117,9 @@ impl Money {
     ) -> Result<Self, LogError> {
         let connections = log.inner.broker.connections();
         repair::repair(&log).await?;
-        let (queue, jobs) = mpsc::channel(rules.queue_max.max(1));
+        let (queue, jobs) = mpsc::channel(rules.bounds.queue_max.max(1));
         let (stopping, stopped) = watch::channel(false);
-        let closing_timeout = rules.closing_timeout;
+        let closing_timeout = rules.bounds.closing_timeout;
         let writer = writer::Writer::new(log.clone(), rules, jobs, connections);
         tokio::spawn(async move {
             writer.run(cancel).await;

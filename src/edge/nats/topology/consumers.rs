@@ -19,23 +19,35 @@ pub enum Consumer {
     Downloader,
     /// Ends, to be settled.
     Accountant,
+    /// Failures, to be tried again where the policy allows it.
+    Retrier,
+    /// Budget alerts, to be posted.
+    Alerter,
     /// Callbacks, again.
     CompleterReplays,
     /// Successes, again.
     DownloaderReplays,
     /// Ends, again.
     AccountantReplays,
+    /// Failures, again.
+    RetrierReplays,
+    /// Budget alerts, again.
+    AlerterReplays,
 }
 
 impl Consumer {
     /// Every consumer.
-    pub const ALL: [Consumer; 6] = [
+    pub const ALL: [Consumer; 10] = [
         Consumer::Completer,
         Consumer::Downloader,
         Consumer::Accountant,
+        Consumer::Retrier,
+        Consumer::Alerter,
         Consumer::CompleterReplays,
         Consumer::DownloaderReplays,
         Consumer::AccountantReplays,
+        Consumer::RetrierReplays,
+        Consumer::AlerterReplays,
     ];
 
     /// Returns the consumer's name on the broker, in logs and in metrics.
@@ -45,9 +57,13 @@ impl Consumer {
             Consumer::Completer => "completer",
             Consumer::Downloader => "downloader",
             Consumer::Accountant => "accountant",
+            Consumer::Retrier => "retrier",
+            Consumer::Alerter => "alerter",
             Consumer::CompleterReplays => "completer-replays",
             Consumer::DownloaderReplays => "downloader-replays",
             Consumer::AccountantReplays => "accountant-replays",
+            Consumer::RetrierReplays => "retrier-replays",
+            Consumer::AlerterReplays => "alerter-replays",
         }
     }
 
@@ -71,6 +87,8 @@ impl Consumer {
             Consumer::Completer | Consumer::CompleterReplays => Consumer::CompleterReplays,
             Consumer::Downloader | Consumer::DownloaderReplays => Consumer::DownloaderReplays,
             Consumer::Accountant | Consumer::AccountantReplays => Consumer::AccountantReplays,
+            Consumer::Retrier | Consumer::RetrierReplays => Consumer::RetrierReplays,
+            Consumer::Alerter | Consumer::AlerterReplays => Consumer::AlerterReplays,
         }
     }
 
@@ -79,10 +97,14 @@ impl Consumer {
     pub fn stream(self) -> &'static str {
         match self {
             Consumer::Completer => CALLBACKS,
-            Consumer::Downloader | Consumer::Accountant => LOG,
+            Consumer::Downloader | Consumer::Accountant | Consumer::Retrier | Consumer::Alerter => {
+                LOG
+            }
             Consumer::CompleterReplays
             | Consumer::DownloaderReplays
-            | Consumer::AccountantReplays => REPLAY,
+            | Consumer::AccountantReplays
+            | Consumer::RetrierReplays
+            | Consumer::AlerterReplays => REPLAY,
         }
     }
 
@@ -102,6 +124,10 @@ impl Consumer {
             Consumer::Completer => &[STORED_CALLBACKS],
             Consumer::Downloader => &["kling.v1.*.task.*.succeeded"],
             Consumer::Accountant => &["kling.v1.*.task.*.succeeded", "kling.v1.*.task.*.failed"],
+            Consumer::Retrier => &["kling.v1.*.task.*.failed"],
+            Consumer::RetrierReplays => &["kling.replay.v1.retrier.>"],
+            Consumer::Alerter => &["kling.v1.*.budget.*.alert"],
+            Consumer::AlerterReplays => &["kling.replay.v1.alerter.>"],
             Consumer::CompleterReplays => &["kling.replay.v1.completer.>"],
             Consumer::DownloaderReplays => &["kling.replay.v1.downloader.>"],
             Consumer::AccountantReplays => &["kling.replay.v1.accountant.>"],

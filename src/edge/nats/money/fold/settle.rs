@@ -53,7 +53,8 @@ impl Fold<'_> {
         entry.basis = Some(closing.basis);
         entry.unit = Some(held.unit);
         let further = entry.clone();
-        entry.held_change = -held.amount;
+        // The negative of nothing would print as -0.
+        entry.held_change = (-held.amount).normalize();
         entry.deducted_change = taken;
         if closing.basis == Basis::Billed {
             entry.billed = on.task.billing.clone().unwrap_or_default();
@@ -84,6 +85,7 @@ fn describe_end(entry: &mut LedgerEntry, task: &Task) {
     entry.outcome = Some(task.status.as_str().to_owned());
     entry.labels.clone_from(&task.labels);
     entry.kling_task_id.clone_from(&task.kling_task_id);
+    entry.saved = task.saved;
     entry.latency_seconds = task.relay.submitted_at.map(|submitted| {
         let milliseconds = task.relay.changed_at.duration_since(submitted).as_millis();
         let milliseconds = i64::try_from(milliseconds.max(0)).unwrap_or(i64::MAX);
