@@ -246,6 +246,8 @@ impl Default for Reconciler {
             stalled_after: Duration::from_secs(600),
             queries_per_second: 1,
             concurrency: 16,
+            audit_every: DAY,
+            audit_lag: Duration::from_secs(12 * 3_600),
         }
     }
 }

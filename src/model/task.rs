@@ -214,6 +214,10 @@ pub struct RelayState {
     /// When `stalled` was last written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stalled_at: Option<Timestamp>,
+    /// Whether its history was rebuilt from what Kling says, after the log was lost: Kling has it,
+    /// so it is never created again.
+    #[serde(default)]
+    pub rebuilt: bool,
     /// Which retry of its first task it is; 0 for a task that a caller submitted.
     #[serde(default)]
     pub retries: u32,

@@ -27,6 +27,8 @@ mod process;
 mod program;
 mod prompt;
 mod races;
+mod reconcile;
+mod recover;
 mod schema;
 mod scripted_kling;
 mod sim;
