@@ -16,8 +16,6 @@ use kling_relay::edge::nats::log::Log;
 use kling_relay::edge::nats::{Broker, Credentials, Endpoint, topology, version_is_enough};
 use serde_json::Value;
 
-use crate::process::signal;
-
 /// Waits until a condition holds; the only way in which a test waits.
 ///
 /// # Panics
@@ -59,6 +57,15 @@ fn is_enough(candidate: &Path) -> bool {
     text.split_whitespace()
         .last()
         .is_some_and(version_is_enough)
+}
+
+/// Sends a signal to a process of ours.
+pub(crate) fn signal(name: &str, pid: u32) {
+    // It may have ended by itself.
+    let _ = Command::new("kill")
+        .args([name, &pid.to_string()])
+        .stderr(Stdio::null())
+        .status();
 }
 
 /// Returns a port that is free and that nobody is given by chance: below the range from which the

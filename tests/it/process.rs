@@ -12,7 +12,7 @@ use kling_relay::model::ids::TaskId;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use crate::broker::until;
+use crate::broker::{signal, until};
 use crate::world;
 
 /// Longest wait for anything that processes do.
@@ -136,14 +136,6 @@ impl Drop for Program {
 
 pub(crate) fn kill(pid: u32) {
     signal("-KILL", pid);
-}
-
-pub(crate) fn signal(name: &str, pid: u32) {
-    // It may have ended by itself.
-    let _ = Command::new("kill")
-        .args([name, &pid.to_string()])
-        .stderr(Stdio::null())
-        .status();
 }
 
 /// The configuration as a file, with the secrets that its own writer leaves out.

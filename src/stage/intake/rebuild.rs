@@ -4,7 +4,7 @@
 //! takes the callbacks' own way. Without a request they can never be created again.
 
 use futures::future::join_all;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::budget::signed;
 use super::refusals::unavailable;
@@ -68,11 +68,11 @@ impl Intake {
         }
     }
 
-    fn lost(&self, lost: &LostTask) -> NewTask {
-        let (now, created_at) = (self.clock.now(), lost.created_at);
+    fn lost_relay(&self, lost: &LostTask, now: Timestamp) -> RelayState {
+        let created_at = lost.created_at;
         let keep = SignedDuration::try_from(self.rules.retention).unwrap_or_default();
         let pack = ProductRow::of(lost.product).pack;
-        let relay = RelayState {
+        RelayState {
             requested_at: created_at,
             requested_seq: 0,
             expires_at: now.saturating_add(keep).unwrap_or(now),
@@ -106,7 +106,12 @@ impl Intake {
             stored_at: None,
             settled_at: None,
             newer: Newer::new(),
-        };
+        }
+    }
+
+    fn lost(&self, lost: &LostTask) -> NewTask {
+        let now = self.clock.now();
+        let relay = self.lost_relay(lost, now);
         let task = Task {
             task_id: lost.task_id.clone(),
             tenant: lost.task_id.tenant(),
