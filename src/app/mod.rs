@@ -132,6 +132,13 @@ impl App {
         let (views, log) = (self.views.clone(), self.edges.log.clone());
         let (clock, stop) = (self.edges.clock.clone(), self.stop_base.clone());
         tokio::spawn(supervise::follow_views(views, log, clock, stop));
+        let broker = supervise::keep_broker(
+            self.edges.broker.clone(),
+            self.edges.log.clone(),
+            self.edges.clock.clone(),
+            self.stop_base.clone(),
+        );
+        tokio::spawn(broker);
         let gauges = supervise::keep_gauges(
             self.views.clone(),
             self.edges.log.clone(),
