@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use super::{BatchArgs, BudgetCommand, Cli, Command, EstimateArgs, SimulatorArgs, SubmitArgs};
 use crate::app::{self, App};
@@ -12,10 +13,13 @@ use crate::edge::clock::Clock;
 use crate::model::ids::{Day, TaskId, Tenant};
 use crate::ops::connect::{Connected, Need, connect};
 use crate::ops::output::Output;
+use crate::ops::recover::Recovery;
 use crate::ops::{
-    Usage, batch, budget, dead, estimate, events, replay, requests, schemas, submit, tasks, usage,
+    Usage, batch, budget, dead, estimate, events, recover, replay, requests, schemas, submit,
+    tasks, usage,
 };
 use crate::sim::{SimConfig, Simulator};
+use crate::stage::ledger_audit::limiter;
 use crate::telemetry::{self, LogForm, LogSettings};
 
 /// Done.
@@ -141,6 +145,16 @@ async fn linked(
         Command::Events(command) => events::run(link, command, clock, output).await,
         Command::Replay(args) => replay::run(link, args, clock, output).await,
         Command::Dead(command) => dead::run(link, command, clock, output).await,
+        Command::Recover(args) => {
+            let recovery = Recovery {
+                link,
+                kling: Arc::new(app::kling(config, clock)?),
+                limiter: limiter(config.reconciler.queries_per_second),
+                clock,
+                args,
+            };
+            Box::pin(recovery.run(output)).await
+        }
         Command::Reconcile(args) => Box::pin(args.run(config, clock, link, output)).await,
         Command::Budget(BudgetCommand::Show {
             tenant,
@@ -186,6 +200,7 @@ fn check_arguments(command: &Command) -> anyhow::Result<()> {
             file: None,
             request,
             tenant,
+            ..
         }) => {
             Tenant::parse(&tenant.tenant)?;
             requests::from_args(request)?;
@@ -214,6 +229,7 @@ fn check_arguments(command: &Command) -> anyhow::Result<()> {
         Command::Events(command) => events::check(command)?,
         Command::Replay(args) => replay::check(args)?,
         Command::Dead(command) => dead::check(command)?,
+        Command::Recover(args) => recover::check(args, Clock::system().now())?,
         Command::Usage(command) => usage::check(command)?,
         Command::Budget(BudgetCommand::Set(args)) => {
             budget::wish(args)?;
@@ -239,6 +255,7 @@ fn need(command: &Command) -> Need {
         | Command::Tasks(List { .. } | Cancel { .. })
         | Command::Budget(BudgetCommand::Set(_)) => Need::Service,
         Command::Reconcile(args) if args.post => Need::Service,
+        Command::Recover(args) if args.rebuild && !args.dry_run => Need::Service,
         _ => Need::Log,
     }
 }
@@ -246,7 +263,6 @@ fn need(command: &Command) -> Need {
 /// Names the commands that belong to a later version.
 fn later(command: &Command) -> Option<&'static str> {
     match command {
-        Command::Recover(_) => Some("recover"),
         Command::Doctor(_) => Some("doctor"),
         Command::Smoke(_) => Some("smoke"),
         _ => None,

@@ -9,10 +9,11 @@ use rust_decimal::Decimal;
 use url::Url;
 
 use super::sections::{
-    Admin, Api, Budget, Cost, Detector, Dispatcher, Kling, ListenerLimits, Moderation, MoneyWriter,
-    Nats, Pricing, Prompt, Receiver, Reconciler, Retention, Retry, Reuse, Runner, Sensitive,
-    Storage, Thresholds, TlsFiles, Unsigned, Usage,
+    Admin, Api, Budget, Cost, Detector, Dispatcher, Intake, Kling, ListenerLimits, Moderation,
+    MoneyWriter, Nats, Pricing, Prompt, Receiver, Reconciler, Retention, Retry, Reuse, Runner,
+    Sensitive, Storage, Thresholds, TlsFiles, Unsigned, Usage,
 };
+use crate::model::request::Purpose;
 
 const MIB: u64 = 1 << 20;
 const GIB: i64 = 1 << 30;
@@ -141,6 +142,14 @@ impl Default for Storage {
     }
 }
 
+impl Default for Intake {
+    fn default() -> Self {
+        Self {
+            default_purpose: Purpose::Final,
+        }
+    }
+}
+
 impl Default for Pricing {
     fn default() -> Self {
         Self {
@@ -224,6 +233,7 @@ impl Default for Dispatcher {
             backoff_cap: Duration::from_secs(60),
             lookup_delay: Duration::from_secs(10),
             circuit_open: Duration::from_secs(60),
+            off_peak: None,
         }
     }
 }

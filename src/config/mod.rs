@@ -44,6 +44,8 @@ pub struct Config {
     pub admin: Admin,
     /// Object storage and downloads.
     pub storage: Storage,
+    /// How requests are read.
+    pub intake: Intake,
     /// Prices.
     pub pricing: Pricing,
     /// Limits of spending.
@@ -77,6 +79,7 @@ impl Default for Config {
             api: Api::default(),
             admin: Admin::default(),
             storage: Storage::default(),
+            intake: Intake::default(),
             pricing: Pricing::default(),
             budget: Budget::default(),
             usage: Usage::default(),

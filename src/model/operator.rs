@@ -1,11 +1,13 @@
 //! What an operator asks of the running service, over HTTP and the broker alike.
 
+use jiff::Timestamp;
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::amount::Unit;
-use super::ids::{Day, TaskId};
+use super::amount::{Amount, Unit};
+use super::ids::{Day, KlingTaskId, TaskId};
+use super::request::Product;
 
 /// Changes one limit of one day: `PUT /v1/budget`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -58,4 +60,34 @@ pub struct AdjustChange {
     /// What it should say.
     #[schemars(with = "String")]
     pub to: Decimal,
+}
+
+/// Begins histories anew for tasks that Kling lists and the log has lost: `recover --rebuild`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rebuild {
+    /// At most 200.
+    pub tasks: Vec<LostTask>,
+    /// Who rebuilds.
+    pub who: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// What Kling still knows of a task that the log has lost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LostTask {
+    /// Ours: Kling's `external_task_id`.
+    pub task_id: TaskId,
+    /// Kling's id.
+    pub kling_task_id: KlingTaskId,
+    /// When Kling created it: its budget day.
+    pub created_at: Timestamp,
+    /// What was made, as far as Kling's bill tells.
+    pub product: Product,
+    /// The path that it is read from, where Kling has only the legacy lists for us.
+    pub path: String,
+    /// What Kling deducted; 0 while it has not ended.
+    pub hold: Amount,
 }

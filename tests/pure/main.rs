@@ -4,6 +4,7 @@
 mod a_task;
 mod addresses;
 mod admission;
+mod advice;
 mod any_request;
 mod auth;
 mod budget_day;
@@ -12,7 +13,10 @@ mod circuit;
 mod config;
 mod development;
 mod dispatch;
+mod estimate;
 mod ledger;
+mod longest;
+mod off_peak;
 mod own_books;
 mod placement;
 mod plan_bodies;

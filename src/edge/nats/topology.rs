@@ -53,6 +53,8 @@ pub const LISTINGS: &str = "kling.v1.*.list";
 pub const SET_LIMIT: &str = "kling.operator.v1.set-limit";
 /// Operators' corrections of deductions over request/reply, internal likewise.
 pub const ADJUST: &str = "kling.operator.v1.adjust";
+/// Operators' wishes to begin lost histories anew over request/reply, internal likewise.
+pub const REBUILD: &str = "kling.operator.v1.rebuild";
 /// Every stored callback; probes stand beside them, not among them.
 pub const STORED_CALLBACKS: &str = "kling.callback.v1.>";
 

@@ -25,7 +25,7 @@ use crate::model::ledger::{LedgerKey, LedgerOwner};
 use crate::model::operator::SetLimit;
 use crate::model::problem::{Problem, ProblemCode};
 use crate::model::request::TaskRequest;
-use crate::model::submission::{Submission, parse_json};
+use crate::model::submission::{Inquiry, parse_json};
 use crate::ops::usage::Reports;
 use crate::stage::feed::Feed;
 use crate::stage::intake::Intake;
@@ -165,9 +165,9 @@ async fn submit_batch(State(api): State<Api>, caller: Caller, request: Request) 
 async fn estimate(State(api): State<Api>, caller: Caller, request: Request) -> Answer {
     let tenant = caller.tenant()?;
     let body = read_bytes(request.into_body(), api.batch_body_max_bytes).await?;
-    let submission = Submission::parse(&body)?;
-    let estimates = api.intake.estimate(tenant, submission.requests()).await?;
-    Ok(Json(estimates).into_response())
+    let Inquiry { submission, advise } = Inquiry::parse(&body)?;
+    let estimates = api.intake.estimate(tenant, submission.requests(), advise);
+    Ok(Json(estimates.await?).into_response())
 }
 
 async fn show(State(api): State<Api>, caller: Caller, TaskPath(task): TaskPath) -> Answer {

@@ -13,7 +13,7 @@ use crate::edge::nats::Broker;
 use crate::edge::nats::topology;
 use crate::model::ids::Tenant;
 use crate::model::problem::{Problem, ProblemCode};
-use crate::model::submission::{Submission, parse_json};
+use crate::model::submission::{Inquiry, Submission, parse_json};
 use crate::stage::views::Filter;
 use crate::telemetry;
 
@@ -26,6 +26,7 @@ enum Endpoint {
     List,
     SetLimit,
     Adjust,
+    Rebuild,
 }
 
 /// Serves submissions, estimates, cancellations, lists, limits and corrections over NATS until
@@ -52,6 +53,7 @@ pub async fn serve(
         (Endpoint::List, topology::LISTINGS),
         (Endpoint::SetLimit, topology::SET_LIMIT),
         (Endpoint::Adjust, topology::ADJUST),
+        (Endpoint::Rebuild, topology::REBUILD),
     ];
     let mut requests = futures::stream::SelectAll::new();
     for (endpoint, subjects) in endpoints {
@@ -105,6 +107,7 @@ async fn answer(
         // The broker's permissions say who is an operator.
         Endpoint::SetLimit => json(&intake.set_limit(parse_json(&message.payload)?).await?),
         Endpoint::Adjust => json(&intake.adjust(parse_json(&message.payload)?).await?),
+        Endpoint::Rebuild => json(&intake.rebuild(parse_json(&message.payload)?).await?),
     }
 }
 
@@ -131,8 +134,9 @@ async fn submit(intake: &Intake, message: &async_nats::Message) -> Result<Vec<u8
 
 async fn estimate(intake: &Intake, message: &async_nats::Message) -> Result<Vec<u8>, Problem> {
     let tenant = tenant(message)?;
-    let submission = Submission::parse(&message.payload)?;
-    json(&intake.estimate(&tenant, submission.requests()).await?)
+    let Inquiry { submission, advise } = Inquiry::parse(&message.payload)?;
+    let answer = intake.estimate(&tenant, submission.requests(), advise);
+    json(&answer.await?)
 }
 
 async fn cancel(intake: &Intake, message: &async_nats::Message) -> Result<Vec<u8>, Problem> {

@@ -2,7 +2,7 @@
 
 use super::{Place, Said};
 
-const LATER: &[&[&str]] = &[&["recover", "--dry-run"], &["doctor"], &["smoke"]];
+const LATER: &[&[&str]] = &[&["doctor"], &["smoke"]];
 
 #[test]
 fn what_comes_later_says_so() {

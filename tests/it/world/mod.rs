@@ -2,6 +2,7 @@
 //! TLS, and the laws that hold at the end whatever has happened.
 
 mod laws;
+mod loss;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Mutex;

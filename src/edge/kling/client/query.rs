@@ -33,6 +33,8 @@ pub enum QueryReason {
     Outputs,
     /// Our ledger is compared with Kling's figures.
     Reconcile,
+    /// Kling's list is searched for what callbacks never said.
+    Recover,
 }
 
 impl QueryReason {
@@ -46,6 +48,7 @@ impl QueryReason {
             QueryReason::LookUp => "lookup",
             QueryReason::Outputs => "outputs",
             QueryReason::Reconcile => "reconcile",
+            QueryReason::Recover => "recover",
         }
     }
 }
