@@ -19,7 +19,7 @@ lint:
 	cargo deny check bans licenses sources
 
 bench: nats
-	cargo bench --locked --benches
+	cargo bench --locked --bench accept --bench usage
 
 nats: $(NATS)
 
