@@ -1,5 +1,5 @@
 # Two commands do everything: `make demo` and `make test`. Each fetches what is missing, without root.
-.PHONY: demo test lint bench nats
+.PHONY: demo test faults lint bench nats
 
 NATS := .local/bin/nats-server
 
@@ -9,13 +9,17 @@ demo: nats
 test: nats
 	cargo test --locked
 
+# Everything that can break, broken: three seeds, or FAULTS_SEED=7 (several with commas, or random).
+faults: nats
+	cargo test --locked --test it faults:: -- --ignored --test-threads 1 --nocapture
+
 lint:
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo deny check bans licenses sources
 
 bench: nats
-	cargo bench --locked --bench accept
+	cargo bench --locked --bench accept --bench usage
 
 nats: $(NATS)
 

@@ -136,7 +136,7 @@ async fn after_the_loss_of_the_broker_what_kling_lists_is_rebuilt() {
     assert!(charged.len() >= 4, "{charged:?}");
     let stats = world.stats();
 
-    let world = world.lose_the_log().await;
+    let world = Box::pin(world.lose_the_log()).await;
     let dry = recover(&world, &["--rebuild", "--dry-run"]).await.json();
     assert_eq!(dry["counts"], json!({ "lost": ids.len() }), "{dry}");
     let plain = recover(&world, &WHY).await.json();

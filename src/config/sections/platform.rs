@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::super::redact;
+use crate::model::window::DayWindow;
 
 /// `[kling]`
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -112,6 +113,8 @@ pub struct Dispatcher {
     /// How long dispatch stops after Kling refused the account or its credential.
     #[serde(with = "super::super::duration")]
     pub circuit_open: Duration,
+    /// When `off_peak` tasks are dispatched; none: they are refused.
+    pub off_peak: Option<DayWindow>,
 }
 
 /// `[reconciler]`
@@ -132,6 +135,8 @@ pub struct Reconciler {
     pub stalled_after: Duration,
     /// Bound of the queries.
     pub queries_per_second: u32,
+    /// Queries, and reports, under way at once.
+    pub concurrency: usize,
     /// Between two audits of our ledger against Kling's records, in whole days; 0: none.
     #[serde(with = "super::super::duration")]
     pub audit_every: Duration,

@@ -15,6 +15,7 @@ use crate::model::ledger::{LedgerKey, LedgerOwner};
 mod consumers;
 
 pub use self::consumers::{Consumer, consumer};
+pub(super) use super::ensure::ensure_consumer;
 pub use super::ensure::{TopologyError, compare, ensure, open};
 
 /// The stream that is the truth.
@@ -36,6 +37,8 @@ pub const LEDGER_ENTRIES: &str = "kling.v1.*.ledger.>";
 pub const BUDGET_ALERTS: &str = "kling.v1.*.budget.>";
 /// Every record of what an operator did.
 pub const AUDITS: &str = "kling.v1.*.audit.>";
+/// Every page of usage: internal, made of the ledger and no truth of its own.
+pub const USAGE_PAGES: &str = "kling.usage.v1.>";
 /// The NATS micro service's name.
 pub const SERVICE: &str = "kling-relay";
 /// Every submission over request/reply.
@@ -103,6 +106,19 @@ pub fn events_of_kind(tenant: Option<&Tenant>, kind: EventKind) -> String {
 #[must_use]
 pub fn ledger_subject(key: &LedgerKey) -> String {
     format!("kling.v1.{}.ledger.{}", key.owner.as_str(), key.day)
+}
+
+/// Returns the filter of every ledger, of a tenant or of everybody.
+#[must_use]
+pub fn ledgers(tenant: Option<&Tenant>) -> String {
+    let tenant = tenant.map_or("*", Tenant::as_str);
+    format!("kling.v1.{tenant}.ledger.*")
+}
+
+/// Returns the subject of a day's pages of usage.
+#[must_use]
+pub fn usage_subject(key: &LedgerKey) -> String {
+    format!("kling.usage.v1.{}.{}", key.owner.as_str(), key.day)
 }
 
 /// Returns the filter of a day's money entries of every owner, the account among them.
@@ -204,16 +220,24 @@ pub fn callbacks_probe_subject(instance: &str) -> String {
     format!("kling.probe.v1.callbacks.{instance}")
 }
 
-/// Returns the task and kind of a task event's subject.
+/// Returns the task and kind of a task event's subject, if the kind is one that we know.
 #[must_use]
 pub fn parse_task_subject(subject: &str) -> Option<(TaskId, EventKind)> {
+    let (task, kind) = split_task_subject(subject)?;
+    Some((task, EventKind::from_name(kind)?))
+}
+
+/// Returns the task and the kind's name of a task event's subject; a newer version may write kinds
+/// that we do not know.
+#[must_use]
+pub fn split_task_subject(subject: &str) -> Option<(TaskId, &str)> {
     let rest = subject.strip_prefix("kling.v1.")?;
     let mut tokens = rest.split('.');
     let (tenant, noun) = (tokens.next()?, tokens.next()?);
     let (task, kind) = (tokens.next()?, tokens.next()?);
     let task = TaskId::parse(task).ok()?;
     let ours = noun == "task" && tokens.next().is_none() && task.tenant().as_str() == tenant;
-    ours.then_some((task, EventKind::from_name(kind)?))
+    ours.then_some((task, kind))
 }
 
 /// Returns the ledger of a money entry's subject.
@@ -252,7 +276,9 @@ pub fn streams(nats: &config::Nats) -> [Value; 4] {
     let log = json!({
         "name": LOG,
         "description": "What happened to tasks and money: the truth",
-        "subjects": [TASK_EVENTS, LEDGER_ENTRIES, BUDGET_ALERTS, AUDITS, "kling.probe.v1.log.>"],
+        "subjects": [
+            TASK_EVENTS, LEDGER_ENTRIES, BUDGET_ALERTS, AUDITS, USAGE_PAGES, "kling.probe.v1.log.>",
+        ],
         "max_bytes": nats.log_max_bytes,
         "max_age": 0,
         "discard": "new",

@@ -11,9 +11,13 @@ use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::RawMessage;
 use bytes::Bytes;
 use futures::StreamExt;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Broker;
+
+mod info;
+
+pub(super) use self::info::{last_sequence, message_count, subjects};
 
 pub(super) const EXPECTED_SEQUENCE: &str = "Nats-Expected-Last-Subject-Sequence";
 pub(super) const EXPECTED_SUBJECT: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
@@ -327,47 +331,6 @@ pub(super) async fn delete(
             code,
             reason: error["description"].as_str().unwrap_or_default().to_owned(),
         }),
-    }
-}
-
-/// Returns the sequence of the stream's newest message, from its leader; 0 for an empty stream.
-pub(super) async fn last_sequence(
-    broker: &Broker,
-    stream: &str,
-    timeout: Duration,
-) -> Result<u64, ReadFailure> {
-    state(broker, stream, timeout, "last_seq").await
-}
-
-/// Returns how many messages a stream holds.
-pub(super) async fn message_count(
-    broker: &Broker,
-    stream: &str,
-    timeout: Duration,
-) -> Result<u64, ReadFailure> {
-    state(broker, stream, timeout, "messages").await
-}
-
-async fn state(
-    broker: &Broker,
-    stream: &str,
-    timeout: Duration,
-    field: &str,
-) -> Result<u64, ReadFailure> {
-    let request = Request::new()
-        .payload(json!({}).to_string().into())
-        .timeout(Some(timeout));
-    let sent = broker
-        .client()
-        .send_request(format!("$JS.API.STREAM.INFO.{stream}"), request);
-    let Ok(Ok(answer)) = tokio::time::timeout(timeout, sent).await else {
-        return Err(ReadFailure::Unavailable);
-    };
-    let answer: Value =
-        serde_json::from_slice(&answer.payload).map_err(|_| ReadFailure::Unreadable)?;
-    match answer["state"][field].as_u64() {
-        Some(value) => Ok(value),
-        None => Err(ReadFailure::Unavailable),
     }
 }
 

@@ -15,6 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::decide::off_peak::{OffPeak, ready_at};
 use crate::decide::reuse::{Rules as ReuseRules, Turn};
 use crate::decide::schedule::{InUse, Waiting};
 use crate::edge::clock::Clock;
@@ -49,6 +50,8 @@ pub struct OpenTask {
     pub requested_seq: u64,
     /// The earliest time of the next dispatch.
     pub not_before: Option<Timestamp>,
+    /// Whether it is dispatched inside the off-peak window only.
+    pub off_peak: bool,
     /// The end of the running claim.
     pub claimed_until: Option<Timestamp>,
     /// Whether a create of it may have reached Kling.
@@ -102,10 +105,10 @@ pub struct Dispatchable {
 
 impl Fold {
     /// Applies one event; events come in the order of the stream.
-    pub fn apply(&mut self, task: &Task, kind: EventKind, seq: u64) {
+    pub fn apply(&mut self, task: &Task, kind: Option<EventKind>, seq: u64) {
         let requested_seq = match kind {
-            EventKind::Requested => seq,
-            _ => task.relay.requested_seq,
+            Some(EventKind::Requested) => seq,
+            Some(_) | None => task.relay.requested_seq,
         };
         self.sharing.apply(task, requested_seq, seq);
         let listed = self.listed.entry(task.tenant.clone()).or_default();
@@ -149,6 +152,12 @@ impl Fold {
     /// Lists the open tasks, in no order.
     pub fn open(&self) -> impl Iterator<Item = &OpenTask> {
         self.open.values()
+    }
+
+    /// Returns a task, if it is open.
+    #[must_use]
+    pub fn open_task(&self, task_id: &TaskId) -> Option<&OpenTask> {
+        self.open.get(task_id)
     }
 
     /// Lists a tenant's tasks, or everybody's, newest first, from before `cursor` (the place of the
@@ -196,12 +205,14 @@ impl Fold {
 
     /// Lists what waits to be created at Kling, what an earlier result answers, and the slots in
     /// use by the others; leaves out the tasks that the caller has in hand, and so counts itself,
-    /// and those that wait for another one's result.
+    /// those that wait for another one's result, and keeps off-peak tasks for the
+    /// window.
     #[must_use]
     pub fn dispatchable(
         &self,
         now: Timestamp,
         reuse: &ReuseRules,
+        window: Option<&OffPeak>,
         in_hand: impl Fn(&TaskId) -> bool,
     ) -> Dispatchable {
         let Dispatchable {
@@ -209,7 +220,7 @@ impl Fold {
             mut in_use,
             mut answered,
         } = Dispatchable::default();
-        let mut turns = Turns::at(self, now, reuse);
+        let mut turns = Turns::at(self, now, reuse, window);
         for task in self.open.values().filter(|task| !in_hand(&task.task_id)) {
             let claimed = task.claimed_until.filter(|until| *until > now);
             let counted = task.status.is_at_kling() || claimed.is_some() || task.may_exist;
@@ -219,6 +230,7 @@ impl Fold {
             if task.status.is_at_kling() {
                 continue;
             }
+            let earliest = claimed.or(task.not_before);
             match turns.of(task) {
                 _ if task.answered => answered.push(task.task_id.clone()),
                 Turn::Answered if !counted => answered.push(task.task_id.clone()),
@@ -229,7 +241,7 @@ impl Fold {
                     tenant: task.task_id.tenant(),
                     slots: task.slots.clone(),
                     requested_seq: task.requested_seq,
-                    ready_at: claimed.or(task.not_before),
+                    ready_at: ready_at(window, task.off_peak, task.may_exist, earliest, now),
                     counted,
                 }),
             }
@@ -261,6 +273,7 @@ fn open_task(task: &Task, requested_seq: u64) -> OpenTask {
         slots: task.relay.slots.clone(),
         requested_seq,
         not_before: task.relay.not_before,
+        off_peak: task.relay.off_peak,
         claimed_until: task.relay.claim.as_ref().map(|claim| claim.until),
         may_exist: task.relay.may_exist,
         changed_at: task.relay.changed_at,
@@ -357,13 +370,13 @@ impl Views {
                     None => return Err(LogError::Unavailable { operation: "follow the log" }),
                 },
             };
-            match (recorded.task_subject(), recorded.task_event()) {
-                (Some((_, kind)), Ok(event)) => {
+            match recorded.task_event() {
+                Ok(event) => {
+                    let kind = recorded.task_subject().map(|(_, kind)| kind);
                     self.write().apply(&event.task, kind, recorded.seq);
                 }
-                (_, Err(error)) => tracing::error!(error = %telemetry::chain(&error),
+                Err(error) => tracing::error!(error = %telemetry::chain(&error),
                     "an event cannot be shown"),
-                (None, Ok(_)) => {}
             }
             self.applied.send_modify(|applied| {
                 applied.seq = recorded.seq;
