@@ -11,4 +11,5 @@ pub mod ledger;
 pub mod dead_letter;
 pub mod problem;
 pub mod submission;
+pub mod trace;
 pub mod answer;

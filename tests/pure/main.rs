@@ -32,5 +32,6 @@ mod signature;
 mod sim;
 mod telemetry;
 mod tidy;
+mod trace;
 mod trust;
 mod wire;
