@@ -1,5 +1,5 @@
 # Two commands do everything: `make demo` and `make test`. Each fetches what is missing, without root.
-.PHONY: demo test lint bench nats
+.PHONY: demo test lint fuzz bench bench-hostile nats
 
 NATS := .local/bin/nats-server
 
@@ -14,8 +14,15 @@ lint:
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo deny check bans licenses sources
 
+# Four fuzz targets, FUZZ_SECONDS (60) each, on the stable compiler.
+fuzz:
+	sh fuzz/run.sh
+
 bench: nats
 	cargo bench --locked --bench accept
+
+bench-hostile: nats
+	cargo bench --locked --bench hostile
 
 nats: $(NATS)
 

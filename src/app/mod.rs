@@ -1,6 +1,7 @@
 //! The only wiring: configuration to edges, stages and supervised tasks, and their drain.
 
 mod build;
+mod descriptors;
 mod supervise;
 
 use std::net::SocketAddr;
@@ -17,7 +18,7 @@ use crate::edge::clock::Clock;
 use crate::edge::nats::server::{PrivateServer, ServerError, enter, fit_to_disk};
 use crate::edge::nats::topology::Consumer;
 use crate::edge::nats::{Broker, Endpoint};
-use crate::http::api::Api;
+use crate::http::api::{self, Api};
 use crate::http::callbacks;
 use crate::http::health::{self, Readiness};
 use crate::http::server::{self, Listen, Listener};
@@ -67,6 +68,7 @@ impl App {
         recorder: Recorder,
     ) -> anyhow::Result<Self> {
         let mut config = config.clone();
+        descriptors::fit(&mut config, roles);
         let (server, endpoint) = match Endpoint::configured(&config.nats) {
             Some(endpoint) => (None, endpoint),
             None => {
@@ -128,6 +130,10 @@ impl App {
 
     /// Views, metrics and the admin listener: what every process has.
     async fn start_base(&mut self, config: &Config, recorder: Recorder) -> anyhow::Result<()> {
+        if let Some(server) = &self.server {
+            let (log, clock) = (self.edges.log.clone(), self.edges.clock.clone());
+            tokio::spawn(server.keep_writing(log, clock, self.stop_base.clone()));
+        }
         let (views, log) = (self.views.clone(), self.edges.log.clone());
         let (clock, stop) = (self.edges.clock.clone(), self.stop_base.clone());
         tokio::spawn(supervise::follow_views(views, log, clock, stop));
@@ -146,6 +152,7 @@ impl App {
             address: config.admin.listen,
             tls: &config.admin.tls,
             limits: &config.admin.limits,
+            failure: server::plain_failure,
             drain_timeout: config.runner.drain_timeout,
         };
         let (clock, stop) = (self.edges.clock.clone(), self.stop_base.clone());
@@ -288,6 +295,7 @@ impl Wiring<'_> {
             address: self.config.api.listen,
             tls: &self.config.api.tls,
             limits: &self.config.api.limits,
+            failure: api::failure,
             drain_timeout: self.config.runner.drain_timeout,
         };
         let router = api.router();
@@ -312,6 +320,7 @@ impl Wiring<'_> {
             address: self.config.receiver.listen,
             tls: &self.config.receiver.tls,
             limits: &self.config.receiver.limits,
+            failure: server::plain_failure,
             drain_timeout: self.config.runner.drain_timeout,
         };
         Ok(server::serve(listen, router, self.edges.clock.clone(), self.stop).await?)

@@ -83,28 +83,47 @@ pub(crate) struct Node {
 impl Node {
     /// Starts a single server and waits until it answers.
     pub(crate) fn start() -> Self {
-        let mut node = Self::prepare("single", free_port(), "");
+        Self::start_with("")
+    }
+
+    /// Starts one with more in its configuration than every server has.
+    pub(crate) fn start_with(extra: &str) -> Self {
+        let mut node = Self::prepare("single", free_port(), extra);
         node.restart();
         node.wait_ready();
         node
     }
 
     fn prepare(name: &str, port: u16, extra: &str) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let store = dir.path().join("store");
+        let node = Self {
+            port,
+            name: name.to_owned(),
+            dir: tempfile::tempdir().expect("a temporary directory"),
+            child: None,
+        };
+        node.configure(extra);
+        node
+    }
+
+    /// Writes the configuration, with more than every server has.
+    pub(crate) fn configure(&self, extra: &str) {
+        let (name, port, store) = (&self.name, self.port, self.store());
         let text = format!(
             "server_name: {name}\nlisten: \"127.0.0.1:{port}\"\nmax_payload: 1MB\n\
              jetstream {{ store_dir: \"{}\", sync_interval: always, max_file_store: 4GB, \
              limits {{ batch {{ max_inflight_per_stream: 50, timeout: \"5s\" }} }} }}\n{extra}\n",
             store.display()
         );
-        std::fs::write(dir.path().join("server.conf"), text).expect("a writable directory");
-        Self {
-            port,
-            name: name.to_owned(),
-            dir,
-            child: None,
-        }
+        std::fs::write(self.dir.path().join("server.conf"), text).expect("a writable directory");
+    }
+
+    /// Sends the server a signal, such as `HUP` to read its configuration again.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.as_ref().expect("a running server").id();
+        let sent = Command::new("kill")
+            .args(["-s", name, &pid.to_string()])
+            .status();
+        assert!(sent.expect("kill runs").success());
     }
 
     /// Starts the server on the store that it has.

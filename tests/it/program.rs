@@ -16,7 +16,6 @@ use kling_relay::model::ids::TaskId;
 use kling_relay::sim::{SimConfig, Simulator};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -66,7 +65,7 @@ impl Site {
         config.runner.drain_timeout = DRAIN;
         config.reconciler.quiet_after = ms(1_000);
         let file = data.path().join("kling-relay.toml");
-        std::fs::write(&file, settings(&config)).unwrap();
+        std::fs::write(&file, world::settings(&config)).unwrap();
         Self {
             sim,
             config,
@@ -216,35 +215,6 @@ fn keepers(server: u32) -> Vec<u32> {
         .chain(children)
         .filter(|pid| *pid != server)
         .collect()
-}
-
-/// The configuration as a file, with the secrets that its own writer leaves out.
-fn settings(config: &Config) -> String {
-    let mut tree = toml::Table::try_from(config).unwrap();
-    let expose = |secrets: &[SecretString]| {
-        let texts = secrets
-            .iter()
-            .map(|secret| secret.expose_secret().to_owned().into());
-        toml::Value::Array(texts.collect())
-    };
-    let mut set = |section: &str, key: &str, value: toml::Value| {
-        let section = tree[section].as_table_mut().unwrap();
-        section.insert(key.to_owned(), value);
-    };
-    let api_key = config.kling.api_key.as_ref().unwrap();
-    set("kling", "api_key", api_key.expose_secret().into());
-    set(
-        "receiver",
-        "capability_keys",
-        expose(&config.receiver.capability_keys),
-    );
-    set(
-        "receiver",
-        "webhook_secrets",
-        expose(&config.receiver.webhook_secrets),
-    );
-    set("api", "keys", expose(&config.api.keys));
-    toml::to_string(&tree).unwrap()
 }
 
 /// Submits as a client does that wants each request once: the same key until there is an answer.

@@ -304,6 +304,30 @@ pub(super) async fn last_sequence(
     stream: &str,
     timeout: Duration,
 ) -> Result<u64, ReadFailure> {
+    let info = stream_info(broker, stream, timeout).await?;
+    let last = info["state"]["last_seq"].as_u64();
+    last.ok_or(ReadFailure::Unavailable)
+}
+
+/// Returns how many more bytes the stream takes and how many at all; none where it has no bound.
+pub(super) async fn stream_room(
+    broker: &Broker,
+    stream: &str,
+    timeout: Duration,
+) -> Result<Option<(u64, u64)>, ReadFailure> {
+    let info = stream_info(broker, stream, timeout).await?;
+    let bytes = info["state"]["bytes"].as_u64();
+    let bytes = bytes.ok_or(ReadFailure::Unavailable)?;
+    // A stream without a bound says -1.
+    let most = info["config"]["max_bytes"].as_u64();
+    Ok(most.map(|most| (most.saturating_sub(bytes), most)))
+}
+
+async fn stream_info(
+    broker: &Broker,
+    stream: &str,
+    timeout: Duration,
+) -> Result<Value, ReadFailure> {
     let request = Request::new()
         .payload(json!({}).to_string().into())
         .timeout(Some(timeout));
@@ -313,12 +337,7 @@ pub(super) async fn last_sequence(
     let Ok(Ok(answer)) = tokio::time::timeout(timeout, sent).await else {
         return Err(ReadFailure::Unavailable);
     };
-    let answer: Value =
-        serde_json::from_slice(&answer.payload).map_err(|_| ReadFailure::Unreadable)?;
-    match answer["state"]["last_seq"].as_u64() {
-        Some(seq) => Ok(seq),
-        None => Err(ReadFailure::Unavailable),
-    }
+    serde_json::from_slice(&answer.payload).map_err(|_| ReadFailure::Unreadable)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod outage;
 mod refusals;
 mod service;
 mod tasks;
+mod traces;
 
 use std::time::Duration;
 

@@ -2,6 +2,7 @@
 //! TLS, and the laws that hold at the end whatever has happened.
 
 mod laws;
+mod settings;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Mutex;
@@ -26,6 +27,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 pub(crate) use self::laws::audit;
+pub(crate) use self::settings::settings;
 use crate::broker::{self, Node, free_port, until};
 
 /// Longest wait for anything that a test did not time itself.

@@ -75,7 +75,13 @@ fn bytes(bound: i64) -> u64 {
 
 /// Returns four fifths of what the store has or could have; `None` if the system does not say.
 fn available_bytes(data_dir: &Path, store: &Path) -> Option<u64> {
-    let existing = data_dir.ancestors().find(|dir| dir.exists())?;
+    let free_bytes = free_bytes(data_dir)?;
+    Some(free_bytes.saturating_add(size_bytes(store)) / 5 * 4)
+}
+
+/// Returns what is free on the disk that holds a directory; `None` if the system does not say.
+pub(super) fn free_bytes(dir: &Path) -> Option<u64> {
+    let existing = dir.ancestors().find(|dir| dir.exists())?;
     let answer = Command::new("df").arg("-Pk").arg(existing).output().ok()?;
     let text = String::from_utf8(answer.stdout).ok()?;
     let free_kib: u64 = text
@@ -85,7 +91,7 @@ fn available_bytes(data_dir: &Path, store: &Path) -> Option<u64> {
         .nth(3)?
         .parse()
         .ok()?;
-    Some((free_kib.saturating_mul(1_024) + size_bytes(store)) / 5 * 4)
+    Some(free_kib.saturating_mul(1_024))
 }
 
 fn size_bytes(dir: &Path) -> u64 {
