@@ -10,7 +10,7 @@ test: nats
 	cargo test --locked
 
 lint:
-	cargo fmt --check
+	cargo fmt --all --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo deny check bans licenses sources
 

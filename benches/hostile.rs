@@ -11,7 +11,7 @@ mod broker;
 #[path = "../tests/it/hostile/program.rs"]
 mod program;
 #[path = "../tests/it/world/mod.rs"]
-#[expect(dead_code, unused_imports, reason = "the tests use more of it")]
+#[expect(dead_code, reason = "the tests use more of it")]
 mod world;
 
 use std::time::Duration;

@@ -57,6 +57,14 @@ metrics_table! {
         "Tasks accepted, by product.";
     TASKS_REFUSED = "kling_relay_tasks_refused_total" "counter" ["code"]
         "Requests refused, by problem code.";
+    RETRIES = "kling_relay_retries_total" "counter" ["result"]
+        "Failed tasks tried again as new ones, by result: accepted, budget, price.";
+    PROMPTS_REFUSED = "kling_relay_prompts_refused_total" "counter" ["rule"]
+        "Requests that the prompt policy refused, by rule; those of the hook count as moderation.";
+    PROMPTS_REDACTED = "kling_relay_prompts_redacted_total" "counter" ["rule"]
+        "Passages taken out of prompts, by detector; those of estimates count too.";
+    MODERATION_SECONDS = "kling_relay_moderation_seconds" "histogram" ["result"]
+        "Calls of the moderation hook by result (allowed, refused, unavailable), seconds.";
     TASKS_IN_FLIGHT = "kling_relay_tasks_in_flight" "gauge" ["status"]
         "Open tasks by status.";
     SLOTS_IN_USE = "kling_relay_slots_in_use" "gauge" ["pool"]
@@ -67,6 +75,8 @@ metrics_table! {
         "Amounts deducted, by unit.";
     OVERRUNS = "kling_relay_overruns_total" "counter" ["unit"]
         "Amounts deducted above their hold, by unit.";
+    SAVED = "kling_relay_saved_total" "counter" ["unit"]
+        "Prices of tasks that an earlier result answered, by unit.";
     BUDGET_USED = "kling_relay_budget_used_ratio" "gauge" ["tenant", "unit"]
         "Held and deducted as a share of the day's limit.";
     BUDGET_ALERTS = "kling_relay_budget_alerts_total" "counter" ["tenant", "unit"]
@@ -77,6 +87,8 @@ metrics_table! {
         "Bytes stored.";
     DEAD_LETTERS = "kling_relay_dead_letters_total" "counter" ["stage"]
         "Messages set aside, by stage.";
+    DEAD_LETTERS_KEPT = "kling_relay_dead_letters_kept" "gauge" []
+        "Messages that are set aside now and wait for a person.";
     CONSUMER_LAG = "kling_relay_consumer_lag" "gauge" ["consumer"]
         "Messages that a stage has not acknowledged yet.";
     RECOVERED = "kling_relay_reconciled_tasks_total" "counter" []

@@ -5,12 +5,16 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use tokio_util::sync::CancellationToken;
 
+use super::screening::screening;
 use crate::config::{self, Config, LimitSetting, Role, Thresholds};
+use crate::decide::again::RetryPolicy;
 use crate::decide::budget::{parse_day_starts, resolve};
 use crate::decide::ledger::Limits;
 use crate::decide::pricing::{Generations, PriceBook};
 use crate::decide::retry::{Backoff, after_read};
+use crate::decide::reuse::Rules as ReuseRules;
 use crate::decide::trust::UnsignedPolicy;
+use crate::edge::alert_hook::AlertHook;
 use crate::edge::clock::Clock;
 use crate::edge::fetch::{Fetcher, Spool};
 use crate::edge::kling::callback_url::CapabilityKeys;
@@ -20,10 +24,12 @@ use crate::edge::nats::log::Log;
 use crate::edge::nats::money::{Money, MoneyRules, THRESHOLDS_MAX};
 use crate::edge::nats::{Broker, Endpoint, topology};
 use crate::edge::storage::Storage;
+use crate::model::ledger::LedgerOwner;
+use crate::stage::alerter::Alerter;
 use crate::stage::completer::Completer;
 use crate::stage::dispatcher::{DispatchRules, Dispatcher, SlotRules};
 use crate::stage::downloader::Downloader;
-use crate::stage::intake::{Intake, IntakeRules};
+use crate::stage::intake::{Intake, IntakeRules, Retrier};
 use crate::stage::receiver::Receiver;
 use crate::stage::views::Views;
 
@@ -106,12 +112,22 @@ pub(super) fn book(pricing: &config::Pricing) -> anyhow::Result<PriceBook> {
     PriceBook::parse(&text).with_context(|| format!("the price book {name:?}"))
 }
 
-/// Checks what only the price book can tell: that it is there, and that the budget fits it.
+/// Checks what only other files can tell: that the price book is there and the budget fits it, and
+/// that the prompt policy can be read.
 ///
 /// # Errors
 /// The key, and what is wrong with it.
 pub fn check(config: &Config) -> anyhow::Result<()> {
-    money_rules(config).map(|_| ())
+    money_rules(config)?;
+    screening(&config.prompt).map(|_| ())
+}
+
+/// Returns the limits with which an owner's day opens.
+///
+/// # Errors
+/// As [`check`].
+pub fn day_limits(config: &Config, owner: &LedgerOwner) -> anyhow::Result<Limits> {
+    Ok(money_rules(config)?.limits_of(owner))
 }
 
 fn money_rules(config: &Config) -> anyhow::Result<MoneyRules> {
@@ -138,6 +154,7 @@ fn money_rules(config: &Config) -> anyhow::Result<MoneyRules> {
         )?;
         rules.account_limits = Some(limits);
     }
+    rules.bounds = budget.writer.clone();
     rules.thresholds = match &budget.alert_threshold {
         Thresholds::One(one) => vec![*one],
         Thresholds::Several(several) => several.clone(),
@@ -149,6 +166,18 @@ fn money_rules(config: &Config) -> anyhow::Result<MoneyRules> {
     Ok(rules)
 }
 
+fn reuse_rules(config: &Config) -> ReuseRules {
+    ReuseRules::new(config.reuse.max_age, config.reuse.wait_max)
+}
+
+/// Makes the stage that posts alerts; without an address it only takes note of them.
+pub(super) fn alerter(config: &Config) -> anyhow::Result<Alerter> {
+    let (budget, environment) = (&config.budget, &config.environment);
+    let hook = budget.alert_hook.as_ref();
+    let hook = hook.map(|url| AlertHook::new(url, budget.alert_hook_timeout));
+    Ok(Alerter::new(hook.transpose()?, environment))
+}
+
 pub(super) fn intake(config: &Config, edges: &Edges, views: &Views) -> anyhow::Result<Intake> {
     let money = edges.money.clone().context("intake has no money writer")?;
     let generations = match &config.kling.api_key {
@@ -158,11 +187,13 @@ pub(super) fn intake(config: &Config, edges: &Edges, views: &Views) -> anyhow::R
     };
     let rules = IntakeRules {
         book: book(&config.pricing)?,
+        screening: screening(&config.prompt)?,
         generations,
         time_zone: jiff::tz::TimeZone::get(&config.budget.time_zone)
             .with_context(|| format!("budget.time_zone {:?}", config.budget.time_zone))?,
         day_starts: parse_day_starts(&config.budget.day_starts)?,
         money: money_rules(config)?,
+        reuse: reuse_rules(config),
         accept_timeout: config.api.accept_timeout,
         retention: config.retention.tasks,
     };
@@ -173,6 +204,17 @@ pub(super) fn intake(config: &Config, edges: &Edges, views: &Views) -> anyhow::R
         edges.clock.clone(),
         rules,
     ))
+}
+
+pub(super) fn retrier(config: &Config, intake: &Intake) -> Retrier {
+    let retry = &config.retry;
+    let policy = RetryPolicy {
+        generation_max: retry.generation_max,
+        service_max: retry.service_max,
+        backoff_base: retry.backoff_base,
+        backoff_cap: retry.backoff_cap,
+    };
+    Retrier::new(intake.clone(), policy)
 }
 
 pub(super) fn dispatcher(
@@ -186,6 +228,7 @@ pub(super) fn dispatcher(
             default: config.kling.max_concurrent,
             by_version: config.kling.concurrency.clone().into_iter().collect(),
         },
+        reuse: reuse_rules(config),
         request_timeout: config.kling.request_timeout,
         public_url: config
             .receiver

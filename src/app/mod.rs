@@ -2,6 +2,7 @@
 
 mod build;
 mod descriptors;
+mod screening;
 mod supervise;
 
 use std::net::SocketAddr;
@@ -30,7 +31,7 @@ use crate::stage::runner::Runner;
 use crate::stage::views::Views;
 use crate::telemetry::{self, Recorder};
 
-pub use self::build::check;
+pub use self::build::{check, day_limits};
 
 /// A running service.
 pub struct App {
@@ -280,6 +281,12 @@ impl Wiring<'_> {
             &self.config.api,
             self.stop.clone(),
         );
+        let retrier = Arc::new(build::retrier(self.config, &intake));
+        let (runner, stop) = (self.runner.clone(), self.stop.clone());
+        self.supervisor.keep(move || {
+            let (runner, handler, stop) = (runner.clone(), retrier.clone(), stop.clone());
+            async move { runner.run(Consumer::Retrier, handler, stop).await }
+        });
         let (broker, stop) = (edges.broker.clone(), self.stop.clone());
         let requests_max = self.config.runner.in_flight_max;
         self.supervisor.keep(move || {
@@ -353,6 +360,12 @@ impl Wiring<'_> {
             .clone()
             .context("the accountant has no money writer")?;
         let accountant = Arc::new(Accountant::new(self.edges.log.clone(), money));
+        let alerter = Arc::new(build::alerter(self.config)?);
+        let (runner, stop) = (self.runner.clone(), self.stop.clone());
+        self.supervisor.clone().keep(move || {
+            let (runner, handler, stop) = (runner.clone(), alerter.clone(), stop.clone());
+            async move { runner.run(Consumer::Alerter, handler, stop).await }
+        });
         let (runner, stop) = (self.runner, self.stop);
         self.supervisor.keep(move || {
             let (runner, handler, stop) = (runner.clone(), accountant.clone(), stop.clone());

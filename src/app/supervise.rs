@@ -21,6 +21,7 @@ const RESTART_PAUSE: Duration = Duration::from_secs(1);
 const GAUGES_EVERY: Duration = Duration::from_secs(10);
 
 /// Keeps one role running.
+#[derive(Clone)]
 pub(super) struct Supervisor {
     role: Role,
     readiness: Readiness,
@@ -47,16 +48,16 @@ impl Supervisor {
     }
 
     /// Runs what `start` makes until the stop; starts it again whenever it ends before.
-    pub(super) fn keep<F, R>(self, start: F)
+    pub(super) fn keep<F, R>(&self, start: F)
     where
         F: Fn() -> R + Send + 'static,
         R: Future<Output = ()> + Send + 'static,
     {
-        let tracker = self.tracker.clone();
-        tracker.spawn(async move {
+        let own = self.clone();
+        self.tracker.spawn(async move {
             loop {
                 let ended = tokio::spawn(start()).await;
-                if self.stop.is_cancelled() {
+                if own.stop.is_cancelled() {
                     return;
                 }
                 let why = match ended {
@@ -64,13 +65,13 @@ impl Supervisor {
                     Err(error) => error.to_string(),
                 };
                 tracing::error!(
-                    role = self.role.as_str(),
+                    role = own.role.as_str(),
                     why,
                     "a role died; it starts again"
                 );
-                self.readiness.down(self.role, "restarting");
-                self.clock.sleep(RESTART_PAUSE).await;
-                self.readiness.running(self.role);
+                own.readiness.down(own.role, "restarting");
+                own.clock.sleep(RESTART_PAUSE).await;
+                own.readiness.running(own.role);
             }
         });
     }
@@ -105,6 +106,10 @@ pub(super) async fn keep_gauges(views: Views, log: Log, clock: Clock, stop: Canc
             // A gauge is a float by definition; a count of tasks fits.
             metrics::gauge!(telemetry::TASKS_IN_FLIGHT, "status" => status.as_str())
                 .set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+        }
+        if let Ok(letters) = log.letter_count().await {
+            metrics::gauge!(telemetry::DEAD_LETTERS_KEPT)
+                .set(f64::from(u32::try_from(letters).unwrap_or(u32::MAX)));
         }
         for consumer in Consumer::ALL {
             if let Ok(lag) = log.lag(consumer).await {

@@ -12,7 +12,9 @@ use crate::edge::clock::Clock;
 use crate::model::ids::{Day, TaskId, Tenant};
 use crate::ops::connect::{Connected, Need, connect};
 use crate::ops::output::Output;
-use crate::ops::{Usage, batch, budget, estimate, events, requests, schemas, submit, tasks};
+use crate::ops::{
+    Usage, batch, budget, dead, estimate, events, replay, requests, schemas, submit, tasks,
+};
 use crate::sim::{SimConfig, Simulator};
 use crate::telemetry::{self, LogForm, LogSettings};
 
@@ -134,11 +136,22 @@ async fn linked(
         Command::Estimate(args) => estimate::run(link, args, output).await,
         Command::Tasks(command) => tasks::run(link, command, output).await,
         Command::Events(command) => events::run(link, command, clock, output).await,
-        Command::Budget(BudgetCommand::Show { tenant, day }) => {
+        Command::Replay(args) => replay::run(link, args, clock, output).await,
+        Command::Dead(command) => dead::run(link, command, clock, output).await,
+        Command::Budget(BudgetCommand::Show {
+            tenant,
+            day,
+            history,
+        }) => {
             let time_zone = jiff::tz::TimeZone::get(&config.budget.time_zone)?;
             let day_starts = parse_day_starts(&config.budget.day_starts)?;
             let today = day_of(clock.now(), &time_zone, day_starts);
-            budget::show(link, tenant, day.as_deref(), today, output).await
+            let key = budget::key(tenant, day.as_deref(), today)?;
+            let limits = app::day_limits(config, &key.owner)?;
+            budget::show(link, &key, &limits, *history, output).await
+        }
+        Command::Budget(BudgetCommand::Set(args)) => {
+            budget::set(link, budget::wish(args)?, output).await
         }
         _ => Ok(false),
     }
@@ -184,7 +197,12 @@ fn check_arguments(command: &Command) -> anyhow::Result<()> {
             TaskId::parse(task)?;
         }
         Command::Events(command) => events::check(command)?,
-        Command::Budget(BudgetCommand::Show { tenant, day }) => {
+        Command::Replay(args) => replay::check(args)?,
+        Command::Dead(command) => dead::check(command)?,
+        Command::Budget(BudgetCommand::Set(args)) => {
+            budget::wish(args)?;
+        }
+        Command::Budget(BudgetCommand::Show { tenant, day, .. }) => {
             // Any day will do for today: only the flags are looked at.
             budget::key(tenant, day.as_deref(), Day(jiff::civil::Date::ZERO))?;
         }
@@ -193,14 +211,16 @@ fn check_arguments(command: &Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Commands that submit or cancel go through the service, which alone moves money; the others read.
+/// Commands that submit, cancel or change limits go through the service, which alone moves money;
+/// the others read.
 fn need(command: &Command) -> Need {
     use super::TasksCommand::{Cancel, List};
     match command {
         Command::Submit(_)
         | Command::Batch(_)
         | Command::Estimate(_)
-        | Command::Tasks(List { .. } | Cancel { .. }) => Need::Service,
+        | Command::Tasks(List { .. } | Cancel { .. })
+        | Command::Budget(BudgetCommand::Set(_)) => Need::Service,
         _ => Need::Log,
     }
 }
@@ -208,14 +228,11 @@ fn need(command: &Command) -> Need {
 /// Names the commands that belong to a later version.
 fn later(command: &Command) -> Option<&'static str> {
     match command {
-        Command::Replay(_) => Some("replay"),
         Command::Recover(_) => Some("recover"),
-        Command::Dead(_) => Some("dead"),
         Command::Usage(_) => Some("usage"),
         Command::Reconcile(_) => Some("reconcile"),
         Command::Doctor(_) => Some("doctor"),
         Command::Smoke(_) => Some("smoke"),
-        Command::Budget(BudgetCommand::Set(_)) => Some("budget set"),
         _ => None,
     }
 }

@@ -7,8 +7,10 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::Role;
 
 mod command;
+mod recovery;
 
 pub use self::command::{interrupted, run};
+pub use self::recovery::{AuditArgs, DeadCommand, LetterArgs, RangeArgs, ReplayArgs};
 
 /// The heading of the flags that every command takes.
 const EVERYWHERE: &str = "Everywhere";
@@ -62,15 +64,16 @@ pub enum Command {
     /// Follow events.
     #[command(subcommand)]
     Events(EventsCommand),
-    /// Deliver past events again, to one consumer (not there yet).
-    Replay(LaterArgs),
+    /// Deliver past events again, to one consumer.
+    Replay(Box<ReplayArgs>),
     /// Find at Kling what callbacks never said (not there yet).
     Recover(LaterArgs),
-    /// List, show, requeue or discard messages that were set aside (not there yet).
-    Dead(LaterArgs),
+    /// List, show, requeue or discard messages that were set aside.
+    #[command(subcommand)]
+    Dead(DeadCommand),
     /// Report or export usage (not there yet).
     Usage(LaterArgs),
-    /// Show the day's budget.
+    /// Show a day's budget, or change its limits.
     #[command(subcommand)]
     Budget(BudgetCommand),
     /// Compare our ledger with Kling's deduction records (not there yet).
@@ -174,6 +177,9 @@ pub struct RequestArgs {
     /// The earliest time of dispatch, at most 7 days ahead, as 2026-11-21T08:00:00Z.
     #[arg(long, value_name = "TIME")]
     pub not_before: Option<String>,
+    /// Let an earlier result of the same request answer: nothing is made and nothing spent then.
+    #[arg(long)]
+    pub reuse: bool,
 }
 
 /// `submit`
@@ -263,27 +269,8 @@ pub enum TasksCommand {
 /// `events`
 #[derive(Debug, Subcommand)]
 pub enum EventsCommand {
-    /// Print events as they happen.
-    Tail {
-        /// Of this tenant.
-        #[arg(long)]
-        tenant: Option<String>,
-        /// Of this task.
-        #[arg(long)]
-        task: Option<String>,
-        /// Of this kind, for example `succeeded`.
-        #[arg(long, value_name = "KIND")]
-        event: Option<String>,
-        /// With this mark.
-        #[arg(long, value_name = "KEY=VALUE")]
-        label: Option<String>,
-        /// From this time on (2026-11-21T08:00:00Z) instead of from now.
-        #[arg(long, value_name = "TIME")]
-        from: Option<String>,
-        /// Until this time, and then end.
-        #[arg(long, value_name = "TIME")]
-        to: Option<String>,
-    },
+    /// Print events as they happen, or from `--from` on; `--to` ends it.
+    Tail(RangeArgs),
 }
 
 /// `budget`
@@ -297,9 +284,35 @@ pub enum BudgetCommand {
         /// The day, as 2026-11-21; today without it.
         #[arg(long, value_name = "DAY")]
         day: Option<String>,
+        /// Show how the day's limits came about as well: who changed what, and why.
+        #[arg(long)]
+        history: bool,
     },
-    /// Change one day's limit (not there yet).
-    Set(LaterArgs),
+    /// Change one limit of one day, through the running service.
+    Set(SetLimitArgs),
+}
+
+/// `budget set`
+#[derive(Debug, Args)]
+pub struct SetLimitArgs {
+    /// The tenant, or `_account` for the limit over all tenants.
+    #[arg(long)]
+    pub tenant: String,
+    /// The day, as 2026-11-21; today without it.
+    #[arg(long, value_name = "DAY")]
+    pub day: Option<String>,
+    /// The unit, for example `video-unit`.
+    #[arg(long)]
+    pub unit: String,
+    /// The limit from now on; below what is used, nothing more is accepted.
+    #[arg(long, value_name = "N")]
+    pub limit: rust_decimal::Decimal,
+    /// Why; it stands in the ledger.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// Who; it stands in the ledger.
+    #[arg(long, value_name = "NAME", env = "USER", hide_env_values = true)]
+    pub who: String,
 }
 
 /// Anything: the command is documented and not there yet.

@@ -9,8 +9,9 @@ use rust_decimal::Decimal;
 use url::Url;
 
 use super::sections::{
-    Admin, Api, Budget, Dispatcher, Kling, ListenerLimits, Nats, Pricing, Receiver, Reconciler,
-    Retention, Runner, Storage, Thresholds, TlsFiles, Unsigned,
+    Admin, Api, Budget, Detector, Dispatcher, Kling, ListenerLimits, Moderation, MoneyWriter, Nats,
+    Pricing, Prompt, Receiver, Reconciler, Retention, Retry, Reuse, Runner, Sensitive, Storage,
+    Thresholds, TlsFiles, Unsigned,
 };
 
 const MIB: u64 = 1 << 20;
@@ -158,8 +159,50 @@ impl Default for Budget {
             account_daily_limit: None,
             tenants: BTreeMap::new(),
             alert_threshold: Thresholds::One(Decimal::new(8, 1)),
+            alert_hook: None,
+            alert_hook_timeout: Duration::from_secs(10),
             time_zone: "UTC".to_owned(),
             day_starts: "00:00".to_owned(),
+            writer: MoneyWriter::default(),
+        }
+    }
+}
+
+impl Default for MoneyWriter {
+    fn default() -> Self {
+        Self {
+            queue_max: 1_024,
+            fold_tasks_max: 200,
+            fold_messages_max: 400,
+            fold_bytes_max: 8 << 20,
+            closing_timeout: Duration::from_secs(15),
+        }
+    }
+}
+
+impl Default for Prompt {
+    fn default() -> Self {
+        Self {
+            sensitive: Sensitive::Refuse,
+            detectors: Detector::ALL.to_vec(),
+            terms_file: None,
+            negative_prompt: "violence, gore, nudity, sexual content, weapons, drugs, \
+                              hate symbols, self-harm"
+                .to_owned(),
+            moderation: Moderation::default(),
+        }
+    }
+}
+
+impl Default for Moderation {
+    fn default() -> Self {
+        Self {
+            url: None,
+            ca_file: None,
+            key: None,
+            timeout: Duration::from_secs(5),
+            response_max_bytes: 16 << 10,
+            concurrency: 16,
         }
     }
 }
@@ -173,6 +216,26 @@ impl Default for Dispatcher {
             backoff_cap: Duration::from_secs(60),
             lookup_delay: Duration::from_secs(10),
             circuit_open: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            generation_max: 0,
+            service_max: 0,
+            backoff_base: Duration::from_secs(30),
+            backoff_cap: Duration::from_secs(1_800),
+        }
+    }
+}
+
+impl Default for Reuse {
+    fn default() -> Self {
+        Self {
+            max_age: 30 * DAY,
+            wait_max: Duration::from_secs(6 * 3_600),
         }
     }
 }

@@ -32,6 +32,11 @@ pub fn no_colour() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
+/// Returns the name of whoever runs the program, as the environment has it.
+pub fn user_name() -> Option<String> {
+    std::env::var("USER").ok().filter(|name| !name.is_empty())
+}
+
 /// One setting from the environment.
 pub(super) struct Setting {
     /// The variable's name.

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use environment::{log_directives, no_colour, process_environment, program_dirs};
+pub use environment::{log_directives, no_colour, process_environment, program_dirs, user_name};
 pub use load::{ConfigError, Problem};
 pub use role::Role;
 pub use sections::*;
@@ -48,8 +48,14 @@ pub struct Config {
     pub pricing: Pricing,
     /// Limits of spending.
     pub budget: Budget,
+    /// What prompts may say.
+    pub prompt: Prompt,
     /// Dispatch.
     pub dispatcher: Dispatcher,
+    /// Failed tasks tried again.
+    pub retry: Retry,
+    /// Earlier results as answers.
+    pub reuse: Reuse,
     /// Repair of lost callbacks.
     pub reconciler: Reconciler,
     /// The consume loops.
@@ -71,7 +77,10 @@ impl Default for Config {
             storage: Storage::default(),
             pricing: Pricing::default(),
             budget: Budget::default(),
+            prompt: Prompt::default(),
             dispatcher: Dispatcher::default(),
+            retry: Retry::default(),
+            reuse: Reuse::default(),
             reconciler: Reconciler::default(),
             runner: Runner::default(),
             retention: Retention::default(),

@@ -5,7 +5,13 @@ use toml::{Table, Value};
 use super::load::Problem;
 
 /// The secrets that are one text.
-const TEXTS: [&str; 3] = ["kling.api_key", "kling.access_key", "kling.secret_key"];
+const TEXTS: [&str; 5] = [
+    "kling.api_key",
+    "kling.access_key",
+    "kling.secret_key",
+    "prompt.moderation.key",
+    "budget.alert_hook",
+];
 /// The secrets that are lists.
 const LISTS: [&str; 4] = [
     "receiver.capability_keys",

@@ -68,7 +68,7 @@ fn convert(value: &mut Value, example: &Json, key: &str) {
     };
     if let Some(converted) = converted {
         *value = converted;
-    } else if key.starts_with("budget.") {
+    } else if key.starts_with("budget.") && !example.is_number() {
         numbers_to_text(value);
     }
 }

@@ -21,7 +21,8 @@ pub fn may_take(task: &Task, now: Timestamp) -> bool {
         .as_ref()
         .is_some_and(|claim| claim.until > now);
     let early = task.relay.not_before.is_some_and(|at| at > now);
-    waits && !claimed && !early
+    // What an earlier result answers is never sent to Kling.
+    waits && !claimed && !early && task.reused_from.is_none()
 }
 
 /// Claims a task: from here on a create may reach Kling, whatever becomes of us.

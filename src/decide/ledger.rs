@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use rust_decimal::Decimal;
 
 use crate::model::amount::{Amount, Unit, sum_by_unit};
-use crate::model::ledger::{Balance, Basis, UnitBalance};
+use crate::model::answer::DayBudget;
+use crate::model::ledger::{Balance, Basis, LedgerKey, UnitBalance};
 use crate::model::task::Status;
 
 /// The limits of one owner's day, by unit.
@@ -44,6 +45,28 @@ pub fn remaining(balance: &Balance, unit: Unit) -> Option<Decimal> {
     let unit_balance = balance.get(&unit)?;
     let left = unit_balance.limit? - unit_balance.held - unit_balance.deducted;
     Some(left.max(Decimal::ZERO).normalize())
+}
+
+/// Returns held and deducted as a share of the limit, to four places; `None` without a limit.
+#[must_use]
+pub fn used_share(of_unit: &UnitBalance) -> Option<Decimal> {
+    let limit = of_unit.limit.filter(|limit| *limit > Decimal::ZERO)?;
+    let used = of_unit.held + of_unit.deducted;
+    Some((used / limit).round_dp(4).normalize())
+}
+
+/// Says what follows from a day's balance.
+#[must_use]
+pub fn day_budget(key: &LedgerKey, balance: Balance) -> DayBudget {
+    let left = |unit: &Unit| Some(Amount::new(remaining(&balance, *unit)?, *unit));
+    let used = |(unit, of_unit): (&Unit, &UnitBalance)| Some((*unit, used_share(of_unit)?));
+    DayBudget {
+        tenant: key.owner.as_str().to_owned(),
+        day: key.day,
+        remaining: balance.keys().filter_map(left).collect(),
+        used: balance.iter().filter_map(used).collect(),
+        balance,
+    }
 }
 
 /// Sets an amount aside.

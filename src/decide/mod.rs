@@ -4,9 +4,11 @@
 pub mod ledger;
 pub mod products;
 pub mod pricing;
+pub mod prompt;
 pub mod budget;
 pub mod admission;
 pub mod schedule;
+pub mod reuse;
 pub mod circuit;
 pub mod dispatch;
 pub mod trust;
@@ -14,3 +16,4 @@ pub mod progress;
 pub mod quiet;
 pub mod placement;
 pub mod retry;
+pub mod again;

@@ -52,8 +52,8 @@ pub enum Contradiction {
     OtherKlingTask,
     /// The task ended the other way.
     OtherEnding,
-    /// The task failed or was cancelled here before Kling made it, and yet Kling made it: it may be
-    /// billed to nobody.
+    /// The task failed or was cancelled here before Kling made it, or an earlier result answers it,
+    /// and yet Kling made it: it may be billed to nobody.
     MadeAfterAll,
 }
 
@@ -63,7 +63,8 @@ impl fmt::Display for Contradiction {
             Contradiction::OtherKlingTask => "Kling names another task of its own for this one",
             Contradiction::OtherEnding => "Kling says that the task ended the other way",
             Contradiction::MadeAfterAll => {
-                "Kling made the task although it was refused or cancelled here"
+                "Kling made the task although it was refused, cancelled or answered by an earlier \
+                 result here"
             }
         })
     }
@@ -82,6 +83,9 @@ pub fn next(task: &Task, seen: &Observation, last_word: LastWord, now: Timestamp
         .is_some_and(|id| *id != seen.kling_task_id)
     {
         return Progress::Contradiction(Contradiction::OtherKlingTask);
+    }
+    if task.reused_from.is_some() {
+        return Progress::Contradiction(Contradiction::MadeAfterAll);
     }
     match task.status {
         Status::Requested | Status::Dispatching => {

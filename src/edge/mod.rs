@@ -4,5 +4,7 @@ pub mod clock;
 pub mod development;
 pub mod fetch;
 pub mod storage;
+pub mod moderation;
 pub mod kling;
 pub mod nats;
+pub mod alert_hook;

@@ -1,10 +1,14 @@
 //! What the service answers to submissions and estimates, over HTTP and NATS alike.
 
+use std::collections::BTreeMap;
+
+use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::amount::Amount;
-use super::ids::TaskId;
+use super::amount::{Amount, Unit};
+use super::ids::{Day, TaskId};
+use super::ledger::Balance;
 use super::task::{Status, Task};
 
 /// The answer to an accepted request.
@@ -16,6 +20,9 @@ pub struct Accepted {
     pub status: Status,
     /// What is held for it.
     pub estimate: Amount,
+    /// The task whose stored result answers it, where that is known already: nothing is held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reused_from: Option<TaskId>,
 }
 
 /// The answer to an accepted batch.
@@ -48,4 +55,20 @@ pub struct TaskPage {
     /// Asks for the next page; absent on the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
+}
+
+/// One owner's money of one day, and what follows from it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DayBudget {
+    /// The tenant, or `_account`.
+    pub tenant: String,
+    /// The budget day.
+    pub day: Day,
+    /// The balance by unit; a day without entries shows the limits that it will open with.
+    pub balance: Balance,
+    /// What is left of each limit; never negative.
+    pub remaining: Vec<Amount>,
+    /// Held and deducted as a share of each limit, to four places; above 1 after an overrun.
+    #[schemars(with = "BTreeMap<Unit, String>")]
+    pub used: BTreeMap<Unit, Decimal>,
 }

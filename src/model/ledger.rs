@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::amount::{Amount, Unit};
-use super::ids::{ACCOUNT, CommitId, Day, KlingTaskId, TaskId, Tenant};
+use super::ids::{ACCOUNT, CommitId, Day, InvalidId, KlingTaskId, TaskId, Tenant};
 use super::request::Product;
 
 /// Whose ledger.
@@ -21,6 +21,17 @@ pub enum LedgerOwner {
 }
 
 impl LedgerOwner {
+    /// Parses a tenant's name, or `_account`.
+    ///
+    /// # Errors
+    /// [`InvalidId`] for anything else.
+    pub fn parse(value: &str) -> Result<Self, InvalidId> {
+        match value {
+            ACCOUNT => Ok(LedgerOwner::Account),
+            name => Tenant::parse(name).map(LedgerOwner::Tenant),
+        }
+    }
+
     /// Returns the owner's subject token: the tenant, or `_account`.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -115,7 +126,8 @@ pub struct LedgerEntry {
     pub day: Day,
     /// What it does.
     pub kind: EntryKind,
-    /// The unit of the two changes; none for `limit`.
+    /// The unit of the two changes; of a `limit`, the one that a person changed, none where the day
+    /// opens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<Unit>,
     /// What it adds to the held amount.

@@ -140,6 +140,21 @@ pub struct Claim {
     pub until: Timestamp,
 }
 
+/// How a task shares results with other tasks of its tenant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Reuse {
+    /// sha256 over the tenant and what Kling is asked for, 64 hexadecimal digits: equal for tasks
+    /// whose results can stand for one another. Empty on tasks of versions without it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub key: String,
+    /// Whether an earlier result may answer it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub asked: bool,
+    /// The price, where a result answers from the acceptance on and so nothing is held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Amount>,
+}
+
 /// What the relay's own stages need to carry on with a task; consumers may ignore it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RelayState {
@@ -159,6 +174,9 @@ pub struct RelayState {
     pub price_book: String,
     /// sha256 of the normalised request: the same idempotency key must bring the same one.
     pub request_digest: String,
+    /// How it shares results with other tasks.
+    #[serde(default)]
+    pub reuse: Reuse,
     /// Which API generation creates it.
     pub generation: Generation,
     /// The path that creates it; on the legacy standard also the path that it is read from.
@@ -191,6 +209,9 @@ pub struct RelayState {
     /// When `stalled` was last written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stalled_at: Option<Timestamp>,
+    /// Which retry of its first task it is; 0 for a task that a caller submitted.
+    #[serde(default)]
+    pub retries: u32,
     /// When Kling created it, as far as we know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub submitted_at: Option<Timestamp>,
@@ -230,6 +251,9 @@ pub struct Task {
     /// The task that this one tries again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<TaskId>,
+    /// The task whose result answers this one, so that Kling is never asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reused_from: Option<TaskId>,
     /// Resolution or mode in Kling's words, where the product has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
@@ -242,7 +266,7 @@ pub struct Task {
     /// What the caller said it is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purpose: Option<Purpose>,
-    /// The price held at acceptance.
+    /// The price held at acceptance; 0 where an earlier result answers from then on.
     pub estimate: Amount,
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -250,7 +274,8 @@ pub struct Task {
     /// What Kling itself says it deducted, from the completion on; absent if Kling never said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub billing: Option<Vec<Amount>>,
-    /// Where the outputs are, from `stored` on.
+    /// Where the outputs are, from `stored` on; from `succeeded` on where they are an earlier
+    /// result's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub assets: Vec<Asset>,
     /// What was held, from `settled` on.
@@ -262,6 +287,9 @@ pub struct Task {
     /// What was taken above the hold, from `settled` on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrun: Vec<Amount>,
+    /// The price that an earlier result saved, from its `succeeded` on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved: Option<Amount>,
     /// The relay's own.
     pub relay: RelayState,
 }

@@ -7,7 +7,11 @@ pub mod submit;
 pub mod batch;
 pub mod estimate;
 pub mod tasks;
+pub mod selection;
+pub mod audit;
 pub mod events;
+pub mod replay;
+pub mod dead;
 pub mod budget;
 pub mod schemas;
 

@@ -37,6 +37,9 @@ pub fn from_args(args: &RequestArgs) -> anyhow::Result<TaskRequest> {
     if let Some(audio) = args.audio {
         fields.insert("audio".to_owned(), Value::from(audio));
     }
+    if args.reuse {
+        fields.insert("reuse".to_owned(), Value::from(true));
+    }
     if !args.labels.is_empty() {
         let labels = args.labels.iter().map(|label| {
             let (key, value) = label

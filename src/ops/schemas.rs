@@ -7,10 +7,12 @@ use schemars::{JsonSchema, schema_for};
 use serde_json::{Value, json};
 
 use super::output::Output;
-use crate::model::answer::{Accepted, AcceptedBatch, Estimates, TaskPage};
+use crate::model::answer::{Accepted, AcceptedBatch, DayBudget, Estimates, TaskPage};
+use crate::model::audit::Audit;
 use crate::model::dead_letter::DeadLetter;
 use crate::model::event::{EventKind, TaskEvent};
 use crate::model::ledger::{BudgetAlert, LedgerEntry};
+use crate::model::operator::SetLimit;
 use crate::model::problem::Problem;
 use crate::model::request::TaskRequest;
 use crate::model::task::Task;
@@ -30,6 +32,7 @@ pub fn all() -> Vec<(String, Value)> {
         .collect();
     schemas.push(named::<LedgerEntry>("event.ledger-entry", "ledger.entry"));
     schemas.push(named::<BudgetAlert>("event.budget-alert", "budget.alert"));
+    schemas.push(named::<Audit>("event.audit", "audit"));
     schemas.push(named::<TaskRequest>("http.task-request", "request"));
     schemas.push(named::<Accepted>("http.accepted", "accepted"));
     schemas.push(named::<AcceptedBatch>(
@@ -39,6 +42,8 @@ pub fn all() -> Vec<(String, Value)> {
     schemas.push(named::<Estimates>("http.estimates", "estimates"));
     schemas.push(named::<Task>("http.task", "task"));
     schemas.push(named::<TaskPage>("http.task-page", "task-page"));
+    schemas.push(named::<SetLimit>("http.set-limit", "set-limit"));
+    schemas.push(named::<DayBudget>("http.day-budget", "day-budget"));
     schemas.push(named::<Problem>("http.problem", "problem"));
     schemas.push(named::<DeadLetter>("internal.dead-letter", "dead-letter"));
     schemas

@@ -21,19 +21,19 @@ pub async fn run(link: &Connected, args: &SubmitArgs, output: Output) -> anyhow:
     let accepted: Accepted = link
         .ask(subject, body, args.idempotency_key.as_deref())
         .await?;
+    let money = match &accepted.reused_from {
+        Some(source) => format!("answered by {source}, holds nothing"),
+        None => format!("holds {}", accepted.estimate),
+    };
     if !args.wait {
         let text = format!(
-            "{}  {}  holds {}",
+            "{}  {}  {money}",
             accepted.task_id,
             accepted.status.as_str(),
-            accepted.estimate
         );
         output.result(&accepted, &text);
         return Ok(true);
     }
-    output.say(&format!(
-        "{}  holds {}",
-        accepted.task_id, accepted.estimate
-    ));
+    output.say(&format!("{}  {money}", accepted.task_id));
     tasks::watch(link, &accepted.task_id, output).await
 }

@@ -91,17 +91,24 @@ fn listed(tasks: &[Task]) -> String {
         "MODEL",
         "HELD OR TAKEN",
         "SINCE",
+        "REUSED FROM",
     ];
-    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    // Most lists have nothing to say there.
+    let reused = tasks.iter().any(|task| task.reused_from.is_some());
+    let columns = heading.len() - usize::from(!reused);
+    let mut rows = vec![heading.map(str::to_owned)[..columns].to_vec()];
     rows.extend(tasks.iter().map(|task| {
-        vec![
+        let reused_from = task.reused_from.as_ref();
+        let row = [
             task.task_id.to_string(),
             task.status.as_str().to_owned(),
             task.product.to_string(),
             task.model.clone(),
             money(task),
             task.relay.requested_at.to_string(),
-        ]
+            reused_from.map(ToString::to_string).unwrap_or_default(),
+        ];
+        row[..columns].to_vec()
     }));
     table(&rows)
 }
@@ -110,11 +117,12 @@ fn money(task: &Task) -> String {
     if task.relay.settled_at.is_none() {
         return format!("holds {}", task.estimate);
     }
-    task.deduction
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(" + ")
+    let taken: Vec<String> = task.deduction.iter().map(ToString::to_string).collect();
+    let taken = taken.join(" + ");
+    match &task.saved {
+        Some(saved) => format!("{taken} (saved {saved})"),
+        None => taken,
+    }
 }
 
 async fn show(link: &Connected, task_id: &TaskId, output: Output) -> anyhow::Result<bool> {
@@ -133,6 +141,9 @@ async fn show(link: &Connected, task_id: &TaskId, output: Output) -> anyhow::Res
         ),
         format!("  {}", money(&task)),
     ];
+    if let Some(source) = &task.reused_from {
+        lines.push(format!("  answered by the result of {source}"));
+    }
     if let Some(error) = &task.error {
         lines.push(format!("  {}: {}", error.code, error.message));
     }

@@ -7,6 +7,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::callbacks::{self, Outgoing};
 use super::catalogue::Pack;
@@ -38,6 +39,8 @@ pub struct SimTask {
     pub model: String,
     /// In the new standard's words.
     pub status: String,
+    /// The body of the create that made it, as it was received.
+    pub body: Value,
     /// Where its callbacks go.
     pub callback_url: Option<String>,
     /// Pack that pays.
@@ -63,6 +66,7 @@ impl SimTask {
             product: task.product.name.to_owned(),
             model: task.model.clone(),
             status: task.status.word().to_owned(),
+            body: task.body.clone(),
             callback_url: task.callback_url.clone(),
             pack: task.product.pack.name().to_owned(),
             price: task.price,

@@ -160,6 +160,7 @@ fn read_new(
         watermark: options["watermark_info"]["enabled"] == true,
         key_name,
         ask: ask(product, Standard::New, &body)?,
+        body,
         price: rust_decimal::Decimal::ZERO,
     };
     priced(wanted)
@@ -232,6 +233,7 @@ fn read_legacy(
         watermark: body["watermark_info"]["enabled"] == true,
         key_name,
         ask: ask(product, Standard::Legacy, &body)?,
+        body,
         price: rust_decimal::Decimal::ZERO,
     };
     priced(wanted)

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use rust_decimal::Decimal;
+use serde_json::Value;
 
 use super::callbacks::Outgoing;
 use super::catalogue::{Pack, Product, Standard};
@@ -32,6 +33,7 @@ pub(super) struct Wanted {
     pub(super) watermark: bool,
     pub(super) key_name: String,
     pub(super) ask: Ask,
+    pub(super) body: Value,
     pub(super) price: Decimal,
 }
 
@@ -248,6 +250,7 @@ impl State {
             key_name: wanted.key_name,
             watermark: wanted.watermark,
             ask: wanted.ask,
+            body: wanted.body,
             price: wanted.price,
             pool,
             slots,

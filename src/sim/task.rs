@@ -84,6 +84,7 @@ pub(super) struct Task {
     pub(super) key_name: String,
     pub(super) watermark: bool,
     pub(super) ask: Ask,
+    pub(super) body: Value,
     pub(super) price: Decimal,
     pub(super) pool: String,
     pub(super) slots: u32,

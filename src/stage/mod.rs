@@ -10,5 +10,6 @@ pub mod completer;
 pub mod reconciler;
 pub mod downloader;
 pub mod accountant;
+pub mod alerter;
 pub mod views;
 pub mod feed;

@@ -85,8 +85,21 @@ impl Runner {
         Self { log, clock, rules }
     }
 
-    /// Consumes until stopped, then waits for the messages in hand, at most `drain_timeout`.
+    /// Consumes a stage's stream, and what an operator has delivered to it again, until stopped.
     pub async fn run<H: Handler>(
+        &self,
+        consumer: Consumer,
+        handler: Arc<H>,
+        stop: CancellationToken,
+    ) {
+        tokio::join!(
+            self.run_one(consumer, Arc::clone(&handler), stop.clone()),
+            self.run_one(consumer.replays(), handler, stop),
+        );
+    }
+
+    /// Consumes until stopped, then waits for the messages in hand, at most `drain_timeout`.
+    async fn run_one<H: Handler>(
         &self,
         consumer: Consumer,
         handler: Arc<H>,
@@ -165,7 +178,10 @@ impl Runner {
         let message = Arc::new(message);
         let outcome = self.beat_while(&raw, handler, Arc::clone(&message)).await;
         let answer = match outcome {
-            Outcome::Done => AckKind::Ack,
+            Outcome::Done => {
+                self.forget(H::STAGE, &message).await;
+                AckKind::Ack
+            }
             Outcome::SetAside(reason) => self.set_aside(H::STAGE, &message, reason).await,
             Outcome::Retry(why) | Outcome::RetryAt(_, why)
                 if message.delivered >= u64::from(self.rules.attempts_max) =>
@@ -207,7 +223,7 @@ impl Runner {
     fn open(&self, raw: &JetStreamMessage) -> Option<Message> {
         let delivered = u64::try_from(raw.info().ok()?.delivered).unwrap_or(1);
         Some(Message {
-            recorded: Recorded::delivered(raw)?,
+            recorded: Recorded::delivered(raw)?.original(),
             delivered,
         })
     }
@@ -241,6 +257,7 @@ impl Runner {
                     reason = letter.reason,
                     "set aside; see `kling-relay dead list`"
                 );
+                self.forget(stage, message).await;
                 AckKind::Ack
             }
             Err(error) => {
@@ -248,6 +265,19 @@ impl Runner {
                 let why = format!("cannot be set aside: {}", telemetry::chain(&error));
                 self.again(stage, message, None, &why)
             }
+        }
+    }
+
+    /// Takes a message that was set aside, and is handled now, off the list.
+    async fn forget(&self, stage: &str, message: &Message) {
+        let Some(letter) = message.recorded.letter() else {
+            return;
+        };
+        let subject = &message.recorded.subject;
+        if let Err(error) = self.log.forget_letter(letter, subject).await {
+            // It stays on the list; handling it once more changes nothing.
+            tracing::warn!(stage, letter, error = %telemetry::chain(&error),
+                "a handled message is still listed as set aside");
         }
     }
 

@@ -3,6 +3,7 @@
 mod alone;
 mod events_on_the_wire;
 mod examples;
+mod recovery;
 mod running;
 
 use std::path::{Path, PathBuf};

@@ -16,7 +16,7 @@ use kling_relay::model::ledger::{
     Balance, EntryKind, LedgerEntry, LedgerKey, LedgerOwner, UnitBalance,
 };
 use kling_relay::model::request::{KlingCall, Product};
-use kling_relay::model::task::{Generation, RelayState, Slots, Status, Task};
+use kling_relay::model::task::{Generation, RelayState, Reuse, Slots, Status, Task};
 use rust_decimal::Decimal;
 
 use crate::broker::until;
@@ -67,6 +67,7 @@ pub(crate) fn task(id: &TaskId, hold: Amount) -> Task {
         labels: BTreeMap::new(),
         occurred_at: now,
         retry_of: None,
+        reused_from: None,
         mode: Some("std".to_owned()),
         duration: Some("5".to_owned()),
         audio: false,
@@ -78,6 +79,7 @@ pub(crate) fn task(id: &TaskId, hold: Amount) -> Task {
         held: None,
         deduction: Vec::new(),
         overrun: Vec::new(),
+        saved: None,
         relay: RelayState {
             requested_at: now,
             requested_seq: 0,
@@ -86,6 +88,7 @@ pub(crate) fn task(id: &TaskId, hold: Amount) -> Task {
             account_held: false,
             price_book: "official-2026-09".to_owned(),
             request_digest: "digest".to_owned(),
+            reuse: Reuse::default(),
             generation: Generation::Legacy,
             path: "/v1/videos/text2video".to_owned(),
             slots: Slots {
@@ -101,6 +104,7 @@ pub(crate) fn task(id: &TaskId, hold: Amount) -> Task {
             changed_at: now,
             stalled: 0,
             stalled_at: None,
+            retries: 0,
             submitted_at: None,
             outputs: 0,
             stored_at: None,

@@ -1,5 +1,8 @@
 //! The money writer: holds, settlements, refusals and alerts.
 
+mod closings;
+mod limits;
+
 use std::time::Duration;
 
 use kling_relay::edge::nats::log::{Committed, Log};

@@ -1,6 +1,8 @@
 //! The real program: killed at any moment, stopped while it works; nothing is lost or made
 //! twice.
 
+mod reuse;
+
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -128,8 +130,8 @@ impl Site {
         (status.and_then(|status| status.code()), started.elapsed())
     }
 
-    /// Waits until all is finished, and checks the laws.
-    async fn conclude(&mut self, ids: &[TaskId]) {
+    /// Waits until all is finished, and checks the laws and how many the platform made.
+    async fn conclude(&mut self, ids: &[TaskId], made: usize) {
         // The broker of the last death may still be on its way out.
         self.serves().await;
         let data_dir = self.data.path();
@@ -147,7 +149,7 @@ impl Site {
         drained(&log).await;
         let breaches = audit(&broker, &log, &control, ids, Expected::default()).await;
         assert!(breaches.is_empty(), "{}", breaches.join("\n"));
-        assert_eq!(self.sim.stats().creates.accepted, ids.len() as u64);
+        assert_eq!(self.sim.stats().creates.accepted, made as u64);
         let (code, took) = self.terminate().await;
         assert_eq!(code, Some(0));
         assert!(took < DRAIN, "an idle program takes {took:?} to stop");
@@ -217,27 +219,39 @@ fn keepers(server: u32) -> Vec<u32> {
         .collect()
 }
 
-/// Submits as a client does that wants each request once: the same key until there is an answer.
-/// The tasks of a round wait until it has come.
 fn submit(config: &Config, rounds: &watch::Receiver<usize>) -> Vec<JoinHandle<TaskId>> {
+    let both = |n: usize| {
+        if n.is_multiple_of(2) {
+            video("")
+        } else {
+            legacy_video("")
+        }
+    };
+    submit_each(config, rounds, (TASKS, KILLS), both)
+}
+
+/// Submits so many as a client does that wants each request once: the same key until there is an
+/// answer. The tasks of a round wait until it has come.
+fn submit_each(
+    config: &Config,
+    rounds: &watch::Receiver<usize>,
+    (tasks, rounds_max): (usize, usize),
+    body: impl Fn(usize) -> Value,
+) -> Vec<JoinHandle<TaskId>> {
     let url: Arc<str> = format!("http://{}/v1/tasks", config.api.listen).into();
     let client = world::client();
     let submit = |n: usize| {
         let (url, client, mut rounds) = (Arc::clone(&url), client.clone(), rounds.clone());
+        let body = body(n);
         tokio::spawn(async move {
             rounds
-                .wait_for(|round| *round >= n * KILLS / TASKS)
+                .wait_for(|round| *round >= n * rounds_max / tasks)
                 .await
                 .unwrap();
-            let body = if n.is_multiple_of(2) {
-                video("")
-            } else {
-                legacy_video("")
-            };
             submit_once(&client, &url, &format!("request-{n}"), &body).await
         })
     };
-    (0..TASKS).map(submit).collect()
+    (0..tasks).map(submit).collect()
 }
 
 async fn submit_once(client: &reqwest::Client, url: &str, key: &str, body: &Value) -> TaskId {
@@ -310,7 +324,7 @@ async fn a_program_killed_at_twenty_moments_makes_each_task_once() {
     }
     site.start();
     let ids = all(submissions).await;
-    site.conclude(&ids).await;
+    site.conclude(&ids, ids.len()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -333,7 +347,7 @@ async fn a_program_asked_to_stop_at_work_drains_and_loses_nothing() {
     );
     site.start();
     let ids = all(submissions).await;
-    site.conclude(&ids).await;
+    site.conclude(&ids, ids.len()).await;
 }
 
 #[test]

@@ -7,7 +7,7 @@ use kling_relay::model::amount::{Amount, Unit};
 use kling_relay::model::ids::{Day, KlingTaskId, TaskId};
 use kling_relay::model::observation::{Observation, ObservedStatus, Output, SignedUrl};
 use kling_relay::model::request::Product;
-use kling_relay::model::task::{Claim, Generation, RelayState, Slots, Status, Task};
+use kling_relay::model::task::{Claim, Generation, RelayState, Reuse, Slots, Status, Task};
 
 /// The task that the sample payloads speak of.
 pub(crate) const TASK_ID: &str = "team-a_01j5zx8q4kfw2m6r7t9v0bcdeg";
@@ -44,6 +44,7 @@ pub(crate) fn task(status: Status) -> Task {
         labels: BTreeMap::new(),
         occurred_at: at,
         retry_of: None,
+        reused_from: None,
         mode: Some("std".to_owned()),
         duration: Some("5".to_owned()),
         audio: false,
@@ -55,6 +56,7 @@ pub(crate) fn task(status: Status) -> Task {
         held: None,
         deduction: Vec::new(),
         overrun: Vec::new(),
+        saved: None,
         relay: RelayState {
             requested_at: at,
             requested_seq: 1,
@@ -63,6 +65,7 @@ pub(crate) fn task(status: Status) -> Task {
             account_held: false,
             price_book: "official-2026-09".to_owned(),
             request_digest: "0".repeat(64),
+            reuse: Reuse::default(),
             generation: Generation::Legacy,
             path: "/v1/videos/text2video".to_owned(),
             slots: Slots {
@@ -78,6 +81,7 @@ pub(crate) fn task(status: Status) -> Task {
             changed_at: at,
             stalled: 0,
             stalled_at: None,
+            retries: 0,
             submitted_at: None,
             outputs: 0,
             stored_at: None,

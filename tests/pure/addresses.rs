@@ -211,7 +211,7 @@ fn development_opens_private_networks_but_nothing_else() {
 
 #[test]
 fn media_types_come_from_the_first_bytes() {
-    let cases: [(&[u8], &str); 9] = [
+    let cases: [(&[u8], &str); 14] = [
         (b"\0\0\0\x20ftypisom\0\0\x02\0", "video/mp4"),
         (b"\0\0\0\x20ftypiso8\0\0\x02\0", "video/mp4"),
         (b"\0\0\0\x20ftypM4V \0\0\x02\0", "video/mp4"),
@@ -219,6 +219,12 @@ fn media_types_come_from_the_first_bytes() {
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "image/png"),
         (b"\xff\xd8\xff\xe0\0\x10JFIF\0", "image/jpeg"),
         (b"ID3\x04\0\0\0\0\0\0", "audio/mpeg"),
+        // Frames without a tag before them: MPEG 1, 2 and 2.5; what only begins like one.
+        (b"\xff\xfb\x90\x64", "audio/mpeg"),
+        (b"\xff\xf3\x44\xc4", "audio/mpeg"),
+        (b"\xff\xe3\x18\xc4", "audio/mpeg"),
+        (b"\xff\xe3\xf8\xc4", "application/octet-stream"),
+        (b"\xff\xff\xff\xff", "application/octet-stream"),
         (b"<!DOCTYPE html><html>", "text/html"),
         (b"{\"code\":1}", "application/octet-stream"),
     ];

@@ -2,7 +2,9 @@
 //! value unless that is a secret, and the fix; all are checked, so one run shows everything.
 
 mod rules;
+mod budget;
 mod listeners;
+mod prompt;
 mod secrets;
 
 use std::time::Duration;
@@ -100,8 +102,10 @@ impl Config {
         rules::kling(self, &mut found);
         listeners::listeners(self, &mut found);
         rules::storage(&self.storage, &mut found);
-        rules::budget(&self.budget, &mut found);
+        budget::budget(self, &mut found);
+        prompt::prompt(self, &mut found);
         rules::stages(self, &mut found);
+        rules::reuse(self, &mut found);
         secrets::credentials(&self.kling, &mut found);
         secrets::capability_keys(&self.receiver, &mut found);
         secrets::webhook_secrets(&self.receiver, &mut found);

@@ -1,17 +1,12 @@
-//! Rules for what the relay does: broker, platform, storage, budgets, stages.
+//! Rules for what the relay does: broker, platform, storage, stages.
 
 use std::time::Duration;
 
-use jiff::civil::Time;
-use jiff::tz::TimeZone;
-use rust_decimal::Decimal;
 use url::{Host, Url};
 
 use super::{Findings, has_no_credentials, is_bare, is_loopback, positive, positive_from};
 use crate::config::duration::text;
-use crate::config::{Budget, Config, LimitSetting, Nats, Reconciler, Storage, Thresholds};
-use crate::model::amount::Unit;
-use crate::model::ids::Tenant;
+use crate::config::{Config, Nats, Reconciler, Retry, Storage};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const MIB: usize = 1 << 20;
@@ -180,67 +175,6 @@ pub(super) fn storage(storage: &Storage, found: &mut Findings) {
     );
 }
 
-pub(super) fn budget(budget: &Budget, found: &mut Findings) {
-    for (key, limit) in [
-        ("budget.daily_limit", &budget.daily_limit),
-        ("budget.account_daily_limit", &budget.account_daily_limit),
-    ] {
-        limit
-            .iter()
-            .for_each(|limit| limit_setting(key, limit, found));
-    }
-    for (tenant, limit) in &budget.tenants {
-        let key = format!("budget.tenants.{tenant}");
-        let fix = "a tenant's name takes 1 to 24 characters of a-z, 0-9 and '-'";
-        found.require_hidden(Tenant::parse(tenant).is_ok(), &key, fix);
-        limit_setting(&key, limit, found);
-    }
-    let shares = match &budget.alert_threshold {
-        Thresholds::One(share) => std::slice::from_ref(share),
-        Thresholds::Several(shares) => shares,
-    };
-    for share in shares {
-        let fits = *share > Decimal::ZERO && *share <= Decimal::ONE;
-        let fix = "expected a share above 0 and at most 1";
-        found.require(fits, "budget.alert_threshold", share, fix);
-    }
-    let zone = &budget.time_zone;
-    let fix = "expected a name of the time zone database, for example \"Europe/Berlin\"";
-    found.require(
-        TimeZone::get(zone).is_ok(),
-        "budget.time_zone",
-        format!("{zone:?}"),
-        fix,
-    );
-    let starts = &budget.day_starts;
-    let fits = starts.len() == 5 && Time::strptime("%H:%M", starts).is_ok();
-    let fix = "expected HH:MM, for example \"00:00\"";
-    found.require(fits, "budget.day_starts", format!("{starts:?}"), fix);
-}
-
-fn limit_setting(key: &str, limit: &LimitSetting, found: &mut Findings) {
-    let amounts: Vec<(String, Decimal)> = match limit {
-        LimitSetting::Main(amount) => vec![(key.to_owned(), *amount)],
-        LimitSetting::ByUnit(amounts) => {
-            for unit in amounts
-                .keys()
-                .filter(|unit| Unit::from_name(unit).is_none())
-            {
-                let units = Unit::ALL.map(Unit::as_str).join(", ");
-                let fix = format!("there is no unit {unit:?}; the units are {units}");
-                found.require_hidden(false, key, fix);
-            }
-            amounts
-                .iter()
-                .map(|(unit, amount)| (format!("{key}.{unit}"), *amount))
-                .collect()
-        }
-    };
-    for (key, amount) in amounts {
-        found.require(amount >= Decimal::ZERO, &key, amount, "expected 0 or more");
-    }
-}
-
 pub(super) fn stages(config: &Config, found: &mut Findings) {
     let (runner, dispatcher) = (&config.runner, &config.dispatcher);
     let nats = &config.nats;
@@ -262,7 +196,19 @@ pub(super) fn stages(config: &Config, found: &mut Findings) {
     let needed = nats.read_timeout + 2 * nats.commit_timeout;
     positive_from(found, "runner.ack_wait", runner.ack_wait, needed, fix);
     counts_and_waits(config, found);
+    retry(&config.retry, found);
     reconciler(&config.reconciler, found);
+}
+
+pub(super) fn reuse(config: &Config, found: &mut Findings) {
+    let (reuse, tasks) = (&config.reuse, config.retention.tasks);
+    positive(found, "reuse.max_age", reuse.max_age);
+    positive(found, "reuse.wait_max", reuse.wait_max);
+    let fix = "at least a day shorter than retention.tasks: a result that answers must still stand \
+               in the log when it does";
+    // A retention that is too short itself is told by its own rule.
+    let lasts = reuse.max_age.saturating_add(DAY) <= tasks || tasks < 31 * DAY;
+    found.require(lasts, "reuse.max_age", text(reuse.max_age), fix);
 }
 
 fn counts_and_waits(config: &Config, found: &mut Findings) {
@@ -306,6 +252,19 @@ fn counts_and_waits(config: &Config, found: &mut Findings) {
     ] {
         positive(found, key, duration);
     }
+}
+
+fn retry(retry: &Retry, found: &mut Findings) {
+    for (key, retries) in [
+        ("retry.generation_max", retry.generation_max),
+        ("retry.service_max", retry.service_max),
+    ] {
+        found.require(retries <= 5, key, retries, "at most 5: each spends again");
+    }
+    let (base, cap) = (retry.backoff_base, retry.backoff_cap);
+    positive(found, "retry.backoff_base", base);
+    let fix = "at least retry.backoff_base";
+    positive_from(found, "retry.backoff_cap", cap, base, fix);
 }
 
 fn reconciler(reconciler: &Reconciler, found: &mut Findings) {

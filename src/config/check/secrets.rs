@@ -94,7 +94,7 @@ pub(super) fn api_keys(api: &Api, found: &mut Findings) {
     }
 }
 
-fn fits_header(secret: &SecretString) -> bool {
+pub(super) fn fits_header(secret: &SecretString) -> bool {
     is_token(secret.expose_secret())
 }
 

@@ -5,9 +5,14 @@ mod broker;
 mod listeners;
 mod platform;
 mod money;
+mod prompt;
+mod reuse;
 
 pub use self::broker::{Nats, Retention, Runner};
 pub use self::listeners::{Admin, Api, ListenerLimits, Receiver, TlsFiles, Unsigned};
-pub use self::money::{Budget, Pricing, Thresholds};
+pub use self::money::{Budget, MoneyWriter, Pricing, Retry, Thresholds};
 pub use self::platform::{Dispatcher, Kling, Reconciler, Storage};
+pub use self::prompt::{Moderation, Prompt};
+pub use self::reuse::Reuse;
 pub use crate::model::ledger::LimitSetting;
+pub use crate::model::policy::{Detector, Sensitive};

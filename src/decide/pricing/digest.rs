@@ -55,7 +55,7 @@ fn mode(mode: Option<&str>) -> &str {
 }
 
 /// Puts the keys of every object in order: equal values have one text.
-fn sorted(value: &Value) -> Value {
+pub(in crate::decide) fn sorted(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {
             let mut keys: Vec<&String> = fields.keys().collect();
@@ -70,6 +70,7 @@ fn sorted(value: &Value) -> Value {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Writes bytes as lower-case hexadecimal digits.
+pub(in crate::decide) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

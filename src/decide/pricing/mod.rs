@@ -13,7 +13,7 @@ mod contents;
 mod body_legacy;
 mod facts;
 mod book;
-mod digest;
+pub(in crate::decide) mod digest;
 
 use jiff::civil::Date;
 
@@ -25,6 +25,7 @@ pub use book::{BookError, Found, PriceBook};
 pub use check::{LABEL_KEY_MAX, LABEL_VALUE_MAX, LABELS_MAX, NOT_BEFORE_MAX, check_not_before};
 pub use digest::request_digest;
 pub use facts::{Facts, Input, Sound};
+pub(in crate::decide) use parameters::{is_media, is_url};
 pub use plan::{Generations, PlanOptions, Planned, plan};
 pub use refusal::{Refusal, RefusalCode};
 

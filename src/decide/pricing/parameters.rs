@@ -151,7 +151,7 @@ pub(super) fn check_value(field: &str, kind: Kind, value: &Value) -> Result<(), 
     ))
 }
 
-pub(super) fn is_url(text: &str) -> bool {
+pub(in crate::decide) fn is_url(text: &str) -> bool {
     let rest = text
         .strip_prefix("https://")
         .or_else(|| text.strip_prefix("http://"));
@@ -160,7 +160,7 @@ pub(super) fn is_url(text: &str) -> bool {
     })
 }
 
-pub(super) fn is_media(text: &str) -> bool {
+pub(in crate::decide) fn is_media(text: &str) -> bool {
     let base64 = |b: u8| b.is_ascii_alphanumeric() || b"+/=-_\n".contains(&b);
     is_url(text) || (!text.is_empty() && text.bytes().all(base64))
 }

@@ -12,6 +12,7 @@ pub fn sniff(head: &[u8]) -> &'static str {
         Some("video/x-m4v") => "video/mp4",
         Some(found) => found,
         None if is_other_mp4(head) => "video/mp4",
+        None if is_other_mp3(head) => "audio/mpeg",
         None => "application/octet-stream",
     }
 }
@@ -21,4 +22,16 @@ pub fn sniff(head: &[u8]) -> &'static str {
 fn is_other_mp4(head: &[u8]) -> bool {
     let brand = head.get(8..12);
     head.get(4..8) == Some(b"ftyp") && brand.is_some_and(|brand| brand.is_ascii())
+}
+
+/// Tells whether it begins with a frame of MPEG audio, layer III, of a version or with a checksum
+/// that `infer` does not list: speech at low rates often is.
+fn is_other_mp3(head: &[u8]) -> bool {
+    let [0xFF, kind, rate, ..] = *head else {
+        return false;
+    };
+    let in_sync = kind & 0xE0 == 0xE0;
+    let (version, layer) = (kind >> 3 & 0b11, kind >> 1 & 0b11);
+    let known = version != 0b01 && layer == 0b01;
+    in_sync && known && rate >> 4 != 0b1111 && rate >> 2 & 0b11 != 0b11
 }

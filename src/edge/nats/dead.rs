@@ -1,11 +1,11 @@
 //! Messages set aside: the original payload and headers, and the reason beside them.
 
-use async_nats::HeaderMap;
+use serde_json::json;
 
-use super::log::{Log, LogError};
+use super::log::{Log, LogError, ReadFrom};
 use super::record::Recorded;
-use super::topology;
 use super::wire::{self, Outgoing};
+use super::{replay, topology};
 use crate::model::dead_letter::DeadLetter;
 use crate::model::ids::ACCOUNT;
 use crate::telemetry;
@@ -35,13 +35,15 @@ impl Log {
         } else {
             "unknown"
         };
-        let mut headers = kept(&original.headers);
+        let mut headers = replay::unmarked(&original.headers);
         headers.insert(STAGE, stage);
         headers.insert(REASON, wire::header_text(&letter.reason, 512));
         headers.insert(ATTEMPTS, letter.attempts.to_string());
         headers.insert(SUBJECT, wire::header_text(&letter.subject, 256));
         headers.insert(SEQUENCE, letter.sequence.to_string());
-        let once = format!("{stage}.{}.{}", letter.subject, letter.sequence);
+        // One that was delivered again and failed again is another letter.
+        let again = original.replay().unwrap_or_default();
+        let once = format!("{stage}.{}.{}.{again}", letter.subject, letter.sequence);
         headers.insert(wire::MESSAGE_ID, wire::header_text(&once, 256));
         let message = Outgoing {
             subject: topology::dead_subject(stage, &tenant, &task),
@@ -54,6 +56,39 @@ impl Log {
             metrics::counter!(telemetry::DEAD_LETTERS, "stage" => stage).increment(1);
         }
         Ok(())
+    }
+
+    /// Reads messages that were set aside, in order: at most 1,000 from a sequence on. The filter
+    /// is [`topology::dead_filter`]'s.
+    ///
+    /// # Errors
+    /// As [`Log::load`].
+    pub async fn letters(&self, filter: &str, from_seq: u64) -> Result<Vec<Recorded>, LogError> {
+        let from = ReadFrom::Sequence(from_seq);
+        self.read_stream(topology::DEAD, filter, from, 1_000).await
+    }
+
+    /// Reads one message that was set aside, from the stream's leader.
+    ///
+    /// # Errors
+    /// As [`Log::load`].
+    pub async fn letter(&self, seq: u64) -> Result<Option<Recorded>, LogError> {
+        let (inner, query) = (&self.inner, json!({ "seq": seq }));
+        wire::read_leader(&inner.broker, topology::DEAD, &query, inner.read_timeout)
+            .await
+            .map(|found| found.map(Recorded::from))
+            .map_err(|failure| LogError::of_read("read a message set aside", failure))
+    }
+
+    /// Returns how many messages are set aside.
+    ///
+    /// # Errors
+    /// As [`Log::load`].
+    pub async fn letter_count(&self) -> Result<u64, LogError> {
+        let inner = &self.inner;
+        wire::message_count(&inner.broker, topology::DEAD, inner.read_timeout)
+            .await
+            .map_err(|failure| LogError::of_read("count messages set aside", failure))
     }
 }
 
@@ -68,20 +103,6 @@ pub fn read_dead_letter(message: &Recorded) -> Option<DeadLetter> {
         subject: header(SUBJECT)?.to_owned(),
         sequence: header(SEQUENCE)?.parse().ok()?,
     })
-}
-
-/// The broker's own headers are instructions; on another stream they would mean something else.
-fn kept(headers: &HeaderMap) -> HeaderMap {
-    let mut kept = HeaderMap::new();
-    for (name, values) in headers.iter() {
-        let name_text = name.to_string();
-        if !name_text.to_ascii_lowercase().starts_with("nats-") {
-            for value in values {
-                kept.append(name.clone(), value.clone());
-            }
-        }
-    }
-    kept
 }
 
 fn whose(subject: &str) -> (String, String) {

@@ -173,7 +173,9 @@ fn same(field: &str, wanted: &Value, found: &Value) -> bool {
         return true;
     }
     match (field, wanted.as_array(), found.as_array()) {
-        ("subjects" | "filter_subjects", Some(wanted), Some(found)) => {
+        // A newer version beside this one may have added subjects; they stay.
+        ("subjects", Some(wanted), Some(found)) => wanted.iter().all(|one| found.contains(one)),
+        ("filter_subjects", Some(wanted), Some(found)) => {
             wanted.len() == found.len() && wanted.iter().all(|one| found.contains(one))
         }
         (_, _, _) => false,
@@ -191,10 +193,17 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// Lays what is wanted over what is there, so that placement and metadata of an operator stay.
+/// Lays what is wanted over what is there, so that placement and metadata of an operator stay, and
+/// the subjects of a newer version.
 fn overlaid(existing: &Value, wanted: &Value) -> Value {
     let mut fields = existing.as_object().cloned().unwrap_or_default();
-    let wanted: Map<String, Value> = wanted.as_object().cloned().unwrap_or_default();
+    let mut wanted: Map<String, Value> = wanted.as_object().cloned().unwrap_or_default();
+    let kept = fields.get("subjects").and_then(Value::as_array).cloned();
+    if let Some(Value::Array(subjects)) = wanted.get_mut("subjects") {
+        let more = kept.into_iter().flatten();
+        let more: Vec<Value> = more.filter(|one| !subjects.contains(one)).collect();
+        subjects.extend(more);
+    }
     fields.extend(wanted);
     Value::Object(fields)
 }

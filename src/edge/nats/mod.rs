@@ -15,17 +15,19 @@ pub mod read;
 mod follow;
 pub mod callbacks;
 pub mod dead;
+pub mod replay;
+mod audit;
 pub mod money;
 
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::watch;
 
 use crate::config;
 
@@ -145,7 +147,7 @@ pub enum BrokerError {
 pub struct Broker {
     client: async_nats::Client,
     jetstream: jetstream::Context,
-    connections: Arc<AtomicU64>,
+    connections: Arc<watch::Sender<u64>>,
 }
 
 impl fmt::Debug for Broker {
@@ -162,7 +164,7 @@ impl Broker {
     /// # Errors
     /// [`BrokerError`] when nothing answers, or what answers cannot carry the log.
     pub async fn connect(nats: &config::Nats, endpoint: &Endpoint) -> Result<Self, BrokerError> {
-        let connections = Arc::new(AtomicU64::new(0));
+        let connections = Arc::new(watch::Sender::new(0));
         let options = options(nats, endpoint, connections.clone()).await?;
         let addresses: Vec<&str> = endpoint.url.split(',').map(str::trim).collect();
         let client = options
@@ -204,7 +206,14 @@ impl Broker {
     /// Returns how often a connection was made: a change means that the server may have restarted.
     #[must_use]
     pub fn connections(&self) -> u64 {
-        self.connections.load(Ordering::Acquire)
+        *self.connections.borrow()
+    }
+
+    /// Waits until another connection was made than those counted in `seen`.
+    pub async fn connected_since(&self, seen: u64) {
+        let mut connections = self.connections.subscribe();
+        // The sender lives as long as this does.
+        let _ = connections.wait_for(|made| *made != seen).await;
     }
 
     /// Returns the version of the server that is connected now.
@@ -230,7 +239,7 @@ impl Broker {
 async fn options(
     nats: &config::Nats,
     endpoint: &Endpoint,
-    connections: Arc<AtomicU64>,
+    connections: Arc<watch::Sender<u64>>,
 ) -> Result<async_nats::ConnectOptions, BrokerError> {
     let mut options = async_nats::ConnectOptions::new()
         .name("kling-relay")
@@ -268,10 +277,11 @@ fn reconnect_delay(attempt: usize) -> Duration {
     Duration::from_millis(steps.saturating_mul(50).min(1_000))
 }
 
-fn observe(event: &async_nats::Event, connections: &AtomicU64) {
+fn observe(event: &async_nats::Event, connections: &watch::Sender<u64>) {
     match event {
         async_nats::Event::Connected => {
-            let made = connections.fetch_add(1, Ordering::AcqRel) + 1;
+            connections.send_modify(|made| *made += 1);
+            let made = *connections.borrow();
             if made > 1 {
                 tracing::info!(connections = made, "connected to the broker again");
             }

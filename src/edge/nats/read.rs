@@ -51,12 +51,36 @@ impl Log {
         from: ReadFrom,
         limit: usize,
     ) -> Result<Vec<Recorded>, LogError> {
+        self.read_stream(topology::LOG, filter, from, limit).await
+    }
+
+    /// Reads stored callbacks like [`Log::read`].
+    ///
+    /// # Errors
+    /// As [`Log::load`].
+    pub async fn read_callbacks(
+        &self,
+        filter: &str,
+        from: ReadFrom,
+        limit: usize,
+    ) -> Result<Vec<Recorded>, LogError> {
+        self.read_stream(topology::CALLBACKS, filter, from, limit)
+            .await
+    }
+
+    pub(super) async fn read_stream(
+        &self,
+        stream: &'static str,
+        filter: &str,
+        from: ReadFrom,
+        limit: usize,
+    ) -> Result<Vec<Recorded>, LogError> {
         let mut query = json!({ "next_by_subj": filter, "batch": limit.clamp(1, 1_000) });
         match from {
             ReadFrom::Sequence(seq) => query["seq"] = json!(seq.max(1)),
             ReadFrom::Time(time) => query["start_time"] = json!(time.to_string()),
         }
-        self.read_direct("read the log", &query).await
+        self.read_page("read a stream", stream, &query).await
     }
 
     /// Returns the sequence of the newest message, from the stream's leader; 0 if there is none.
@@ -68,6 +92,17 @@ impl Log {
         wire::last_sequence(&inner.broker, topology::LOG, inner.read_timeout)
             .await
             .map_err(|failure| LogError::of_read("read the log's end", failure))
+    }
+
+    /// Returns the sequence of the newest stored callback or probe beside it; 0 if there is none.
+    ///
+    /// # Errors
+    /// As [`Log::load`].
+    pub async fn last_callback_sequence(&self) -> Result<u64, LogError> {
+        let inner = &self.inner;
+        wire::last_sequence(&inner.broker, topology::CALLBACKS, inner.read_timeout)
+            .await
+            .map_err(|failure| LogError::of_read("read the end of the callbacks", failure))
     }
 
     /// Returns the sequence of the newest task event, from the stream's leader; 0 if there is none.
@@ -156,10 +191,19 @@ impl Log {
         operation: &'static str,
         query: &Value,
     ) -> Result<Vec<Recorded>, LogError> {
+        self.read_page(operation, topology::LOG, query).await
+    }
+
+    async fn read_page(
+        &self,
+        operation: &'static str,
+        stream: &'static str,
+        query: &Value,
+    ) -> Result<Vec<Recorded>, LogError> {
         let inner = &self.inner;
         // A page is more work than a single message.
         let timeout = inner.read_timeout.saturating_mul(5);
-        wire::read_direct(&inner.broker, topology::LOG, query, timeout)
+        wire::read_direct(&inner.broker, stream, query, timeout)
             .await
             .map(|found| found.into_iter().map(Recorded::from).collect())
             .map_err(|failure| LogError::of_read(operation, failure))

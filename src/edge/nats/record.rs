@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::log::LogError;
 use super::{topology, wire};
+use crate::model::audit::Audit;
 use crate::model::event::{EventKind, TaskEvent};
 use crate::model::ids::TaskId;
 use crate::model::ledger::{BudgetAlert, LedgerEntry, LedgerKey};
@@ -146,7 +147,15 @@ impl Recorded {
         Some((self.header(wire::BATCH_ID)?, place, last))
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
+    /// Decodes a record of what an operator did.
+    ///
+    /// # Errors
+    /// [`LogError::Corrupt`] if it cannot be read.
+    pub fn audit(&self) -> Result<Audit, LogError> {
+        self.decode()
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(async_nats::HeaderValue::as_str)
     }
 

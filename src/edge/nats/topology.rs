@@ -12,6 +12,9 @@ use crate::model::event::EventKind;
 use crate::model::ids::{ACCOUNT, Day, TaskId, Tenant};
 use crate::model::ledger::{LedgerKey, LedgerOwner};
 
+mod consumers;
+
+pub use self::consumers::{Consumer, consumer};
 pub use super::ensure::{TopologyError, compare, ensure, open};
 
 /// The stream that is the truth.
@@ -31,6 +34,8 @@ pub const TASK_EVENTS: &str = "kling.v1.*.task.>";
 pub const LEDGER_ENTRIES: &str = "kling.v1.*.ledger.>";
 /// Every budget alert.
 pub const BUDGET_ALERTS: &str = "kling.v1.*.budget.>";
+/// Every record of what an operator did.
+pub const AUDITS: &str = "kling.v1.*.audit.>";
 /// The NATS micro service's name.
 pub const SERVICE: &str = "kling-relay";
 /// Every submission over request/reply.
@@ -41,6 +46,9 @@ pub const ESTIMATES: &str = "kling.v1.*.estimate";
 pub const CANCELLATIONS: &str = "kling.v1.*.cancel";
 /// Every question for a list of tasks over request/reply.
 pub const LISTINGS: &str = "kling.v1.*.list";
+/// Operators' changes of a day's limit over request/reply. Internal, so that neither a stream keeps
+/// it nor a consumer's account may use it.
+pub const SET_LIMIT: &str = "kling.operator.v1.set-limit";
 /// Every stored callback; probes stand beside them, not among them.
 pub const STORED_CALLBACKS: &str = "kling.callback.v1.>";
 
@@ -66,10 +74,6 @@ const CALLBACKS_AGE: Duration = DAY_LENGTH.saturating_mul(7);
 const DEAD_AGE: Duration = DAY_LENGTH.saturating_mul(30);
 const REPLAY_AGE: Duration = DAY_LENGTH;
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(600);
-/// Messages unacknowledged at once, over all replicas, for each one that a replica may hold:
-/// delayed ones count, and must not stop the others.
-const ACK_PENDING_FACTOR: usize = 16;
-
 /// Returns the prefix of a task, always in this one text: a second spelling of it would silently
 /// end the guarantee on a cluster.
 ///
@@ -89,6 +93,13 @@ pub fn task_subject(task: &TaskId, kind: EventKind) -> String {
 #[must_use]
 pub fn tenant_tasks(tenant: &Tenant) -> String {
     format!("kling.v1.{tenant}.task.>")
+}
+
+/// Returns the filter of one kind of event, of a tenant or of everybody.
+#[must_use]
+pub fn events_of_kind(tenant: Option<&Tenant>, kind: EventKind) -> String {
+    let tenant = tenant.map_or("*", Tenant::as_str);
+    format!("kling.v1.{tenant}.task.*.{}", kind.as_str())
 }
 
 /// Returns the subject of a day's money entries.
@@ -113,6 +124,37 @@ pub fn callback_subject(tenant: &str, task: &str) -> String {
 #[must_use]
 pub fn dead_subject(stage: &str, tenant: &str, task: &str) -> String {
     format!("kling.dead.v1.{stage}.{tenant}.{task}")
+}
+
+/// Returns the filter of set-aside messages of a stage, tenant and task, each of them or any.
+#[must_use]
+pub fn dead_filter(stage: Option<&str>, tenant: Option<&str>, task: Option<&str>) -> String {
+    let any = |token: Option<&str>| token.unwrap_or("*").to_owned();
+    dead_subject(&any(stage), &any(tenant), &any(task))
+}
+
+/// Returns the subject of an event that is delivered again to one consumer.
+#[must_use]
+pub fn replay_subject(consumer: &str, original: &str) -> String {
+    format!("kling.replay.v1.{consumer}.{original}")
+}
+
+/// Returns the filter of everything that is delivered again to one consumer.
+#[must_use]
+pub fn replays_of(consumer: &str) -> String {
+    format!("kling.replay.v1.{consumer}.>")
+}
+
+/// Returns the consumer and the original subject of an event that is delivered again.
+#[must_use]
+pub fn parse_replay_subject(subject: &str) -> Option<(&str, &str)> {
+    subject.strip_prefix("kling.replay.v1.")?.split_once('.')
+}
+
+/// Returns the subject of a day's records of what operators did.
+#[must_use]
+pub fn audit_subject(day: Day) -> String {
+    format!("kling.v1.{ACCOUNT}.audit.{day}")
 }
 
 /// Returns the subject of submissions of a tenant.
@@ -177,7 +219,7 @@ pub fn parse_ledger_subject(subject: &str) -> Option<LedgerKey> {
     let rest = subject.strip_prefix("kling.v1.")?;
     let (owner, day) = rest.split_once(".ledger.")?;
     Some(LedgerKey {
-        owner: parse_owner(owner)?,
+        owner: LedgerOwner::parse(owner).ok()?,
         day: day.parse::<Day>().ok()?,
     })
 }
@@ -191,13 +233,6 @@ pub fn parse_callback_subject(subject: &str) -> Option<(&str, &str)> {
     (!task.contains('.')).then_some((tenant, task))
 }
 
-fn parse_owner(token: &str) -> Option<LedgerOwner> {
-    if token == ACCOUNT {
-        return Some(LedgerOwner::Account);
-    }
-    Tenant::parse(token).ok().map(LedgerOwner::Tenant)
-}
-
 /// Tells whether a text can stand as one token of a subject.
 #[must_use]
 pub fn is_token(text: &str) -> bool {
@@ -207,55 +242,6 @@ pub fn is_token(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
-/// The durable consumers: one per stage that works through a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Consumer {
-    /// Callbacks and observations.
-    Completer,
-    /// Successes, to be stored.
-    Downloader,
-    /// Ends, to be settled.
-    Accountant,
-}
-
-impl Consumer {
-    /// Every consumer.
-    pub const ALL: [Consumer; 3] = [
-        Consumer::Completer,
-        Consumer::Downloader,
-        Consumer::Accountant,
-    ];
-
-    /// Returns the consumer's name on the broker, in logs and in metrics.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Consumer::Completer => "completer",
-            Consumer::Downloader => "downloader",
-            Consumer::Accountant => "accountant",
-        }
-    }
-
-    /// Returns the stream that it reads.
-    #[must_use]
-    pub fn stream(self) -> &'static str {
-        match self {
-            Consumer::Completer => CALLBACKS,
-            Consumer::Downloader | Consumer::Accountant => LOG,
-        }
-    }
-
-    /// Returns the subjects that it reads.
-    #[must_use]
-    pub fn filters(self) -> &'static [&'static str] {
-        match self {
-            Consumer::Completer => &[STORED_CALLBACKS],
-            Consumer::Downloader => &["kling.v1.*.task.*.succeeded"],
-            Consumer::Accountant => &["kling.v1.*.task.*.succeeded", "kling.v1.*.task.*.failed"],
-        }
-    }
-}
-
 /// Returns what the four streams must be, in the broker's own words; each field is compared with
 /// what the server echoes.
 #[must_use]
@@ -263,7 +249,7 @@ pub fn streams(nats: &config::Nats) -> [Value; 4] {
     let log = json!({
         "name": LOG,
         "description": "What happened to tasks and money: the truth",
-        "subjects": [TASK_EVENTS, LEDGER_ENTRIES, BUDGET_ALERTS, "kling.probe.v1.log.>"],
+        "subjects": [TASK_EVENTS, LEDGER_ENTRIES, BUDGET_ALERTS, AUDITS, "kling.probe.v1.log.>"],
         "max_bytes": nats.log_max_bytes,
         "max_age": 0,
         "discard": "new",
@@ -306,7 +292,8 @@ pub fn streams(nats: &config::Nats) -> [Value; 4] {
         "subjects": ["kling.replay.v1.>"],
         "max_bytes": nats.replay_max_bytes,
         "max_age": nanos(REPLAY_AGE),
-        "discard": "old",
+        // An event that a slow consumer has not read is never pushed out: the replay waits.
+        "discard": "new",
         "duplicate_window": nanos(DUPLICATE_WINDOW),
         "allow_atomic": false,
         "allow_msg_ttl": false,
@@ -346,29 +333,6 @@ fn with_common(mut own: Value, replicas: usize) -> Value {
         own.extend(common);
     }
     own
-}
-
-/// Returns what a durable consumer must be, in the broker's own words.
-///
-/// `max_deliver` is unlimited, since a message that reached a bound would stop without a word; the
-/// stage sets it aside instead.
-#[must_use]
-pub fn consumer(consumer: Consumer, runner: &config::Runner) -> Value {
-    json!({
-        "name": consumer.name(),
-        "durable_name": consumer.name(),
-        "deliver_policy": "all",
-        "ack_policy": "explicit",
-        "ack_wait": nanos(runner.ack_wait),
-        "max_deliver": -1,
-        "filter_subjects": consumer.filters(),
-        "replay_policy": "instant",
-        "max_ack_pending": runner.in_flight_max.saturating_mul(ACK_PENDING_FACTOR),
-        "inactive_threshold": 0,
-        "headers_only": false,
-        "mem_storage": false,
-        "backoff": null,
-    })
 }
 
 fn nanos(duration: Duration) -> u64 {

@@ -298,6 +298,38 @@ pub(super) async fn read_direct(
     }
 }
 
+/// Deletes one message of a stream: by `seq`.
+pub(super) async fn delete(
+    broker: &Broker,
+    stream: &str,
+    query: &Value,
+    timeout: Duration,
+) -> Result<(), ReadFailure> {
+    let request = Request::new()
+        .payload(query.to_string().into())
+        .timeout(Some(timeout));
+    let sent = broker
+        .client()
+        .send_request(format!("$JS.API.STREAM.MSG.DELETE.{stream}"), request);
+    let Ok(Ok(answer)) = tokio::time::timeout(timeout, sent).await else {
+        return Err(ReadFailure::Unavailable);
+    };
+    let answer: Value =
+        serde_json::from_slice(&answer.payload).map_err(|_| ReadFailure::Unreadable)?;
+    let Some(error) = answer.get("error") else {
+        return Ok(());
+    };
+    match error["err_code"].as_u64().unwrap_or_default() {
+        // Not there any more.
+        10_037 | 10_043 | 10_057 => Ok(()),
+        CLUSTER_UNAVAILABLE => Err(ReadFailure::Unavailable),
+        code => Err(ReadFailure::Refused {
+            code,
+            reason: error["description"].as_str().unwrap_or_default().to_owned(),
+        }),
+    }
+}
+
 /// Returns the sequence of the stream's newest message, from its leader; 0 for an empty stream.
 pub(super) async fn last_sequence(
     broker: &Broker,
@@ -307,6 +339,17 @@ pub(super) async fn last_sequence(
     let info = stream_info(broker, stream, timeout).await?;
     let last = info["state"]["last_seq"].as_u64();
     last.ok_or(ReadFailure::Unavailable)
+}
+
+/// Returns how many messages a stream holds.
+pub(super) async fn message_count(
+    broker: &Broker,
+    stream: &str,
+    timeout: Duration,
+) -> Result<u64, ReadFailure> {
+    let info = stream_info(broker, stream, timeout).await?;
+    let messages = info["state"]["messages"].as_u64();
+    messages.ok_or(ReadFailure::Unavailable)
 }
 
 /// Returns how many more bytes the stream takes and how many at all; none where it has no bound.

@@ -35,6 +35,20 @@ impl Caller {
         }
     }
 
+    /// Passes operators only.
+    ///
+    /// # Errors
+    /// `unauthorized` for a tenant.
+    pub fn operator(&self) -> Result<(), Problem> {
+        match self {
+            Caller::Operator => Ok(()),
+            Caller::Tenant(_) => {
+                let detail = "this call is for operators; use one of api.operator_keys";
+                Err(Problem::new(ProblemCode::Unauthorized, detail))
+            }
+        }
+    }
+
     /// Returns the tenant to spend for.
     ///
     /// # Errors

@@ -15,14 +15,13 @@ use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use self::auth::{Caller, Keys};
 use crate::config;
 use crate::edge::clock::Clock;
-use crate::model::ids::Tenant;
 use crate::model::ledger::{LedgerKey, LedgerOwner};
+use crate::model::operator::SetLimit;
 use crate::model::problem::{Problem, ProblemCode};
 use crate::model::request::TaskRequest;
 use crate::model::submission::{Submission, parse_json};
@@ -76,7 +75,7 @@ impl Api {
             .route("/v1/batches", only(post(submit_batch), "POST"))
             .route("/v1/estimates", only(post(estimate), "POST"))
             .route("/v1/events", only(get(events::of_all), "GET"))
-            .route("/v1/budget", only(get(budget), "GET"))
+            .route("/v1/budget", only(get(budget).put(set_limit), "GET, PUT"))
             .route("/v1/usage", only(get(later), "GET"))
             .route("/openapi.json", only(get(later), "GET"))
             .route("/asyncapi.json", only(get(later), "GET"))
@@ -199,19 +198,22 @@ async fn budget(
         .map(|(_, value)| value.as_str());
     let owner = match (caller.scope(), asked) {
         (Some(tenant), _) => LedgerOwner::Tenant(tenant.clone()),
-        (None, None | Some(crate::model::ids::ACCOUNT)) => LedgerOwner::Account,
-        (None, Some(name)) => {
-            let invalid = |e| Problem::new(ProblemCode::InvalidRequest, format!("{e}"));
-            LedgerOwner::Tenant(Tenant::parse(name).map_err(|e| invalid(e).field("tenant"))?)
-        }
+        (None, None) => LedgerOwner::Account,
+        (None, Some(name)) => LedgerOwner::parse(name).map_err(|e| {
+            Problem::new(ProblemCode::InvalidRequest, e.to_string()).field("tenant")
+        })?,
     };
     let key = LedgerKey {
         owner,
         day: api.intake.day(api.clock.now()),
     };
-    let balance = api.intake.balance(&key).await?;
-    let owner = key.owner.as_str();
-    Ok(Json(json!({ "tenant": owner, "day": key.day, "balance": balance })).into_response())
+    Ok(Json(api.intake.day_budget(&key).await?).into_response())
+}
+
+async fn set_limit(State(api): State<Api>, caller: Caller, request: Request) -> Answer {
+    caller.operator()?;
+    let wish: SetLimit = read_json(request.into_body(), api.body_max_bytes).await?;
+    Ok(Json(api.intake.set_limit(wish).await?).into_response())
 }
 
 /// The task that the path names.

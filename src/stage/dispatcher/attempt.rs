@@ -25,7 +25,7 @@ const COMMIT_TRIES: u32 = 10;
 
 /// What a try found out.
 #[derive(Clone)]
-enum Found {
+pub(super) enum Found {
     Created(KlingTaskId),
     Refused(TaskError),
     /// Again later; whether Kling may have it, and how many look-ups since the last create.
@@ -80,6 +80,9 @@ impl Dispatcher {
     }
 
     async fn find_out(&self, claimed: &Loaded, sent_before: bool) -> Found {
+        if let Some(found) = self.gives_way(claimed, sent_before).await {
+            return found;
+        }
         let task = &claimed.task;
         if sent_before {
             let when = if task.relay.lookups == 0 {
@@ -226,7 +229,12 @@ impl Dispatcher {
         }
     }
 
-    fn later(&self, task: &Task, may_exist: bool, retry_after: Option<Duration>) -> Found {
+    pub(super) fn later(
+        &self,
+        task: &Task,
+        may_exist: bool,
+        retry_after: Option<Duration>,
+    ) -> Found {
         let backoff = Backoff {
             base: self.shared.rules.backoff_base,
             cap: self.shared.rules.backoff_cap,
@@ -323,12 +331,13 @@ fn same_claim(ours: &Task, now: &Task) -> bool {
     id(ours).is_some() && id(ours) == id(now)
 }
 
-fn announce(event: &NewEvent, now: Timestamp) {
+pub(super) fn announce(event: &NewEvent, now: Timestamp) {
     let task = &event.body.task;
     let waited = now.duration_since(task.relay.requested_at);
     tracing::info!(task.id = %task.task_id, tenant.id = %task.tenant,
         kling.task_id = task.kling_task_id.as_ref().map(tracing::field::display),
         event = event.kind.as_str(), attempt = task.relay.attempts,
+        reused_from = task.reused_from.as_ref().map(tracing::field::display),
         error = task.error.as_ref().map(|error| error.code.as_str()),
         since_request_ms = waited.as_millis(), "dispatch");
     if task.status.is_terminal() {

@@ -5,6 +5,7 @@
 //! second create with the same `external_task_id`, so even a lost claim cannot spend twice.
 
 mod attempt;
+mod reuse;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -18,13 +19,14 @@ use url::Url;
 
 use crate::config;
 use crate::decide::circuit::{Circuit, Gate};
+use crate::decide::reuse::Rules as ReuseRules;
 use crate::decide::schedule::{self, Waiting};
 use crate::edge::clock::Clock;
 use crate::edge::kling::callback_url::CapabilityKeys;
 use crate::edge::kling::client::Client;
 use crate::edge::nats::log::Log;
 use crate::model::ids::TaskId;
-use crate::stage::views::Views;
+use crate::stage::views::{Dispatchable, Views};
 use crate::telemetry;
 
 /// Never sleeps longer than this between two looks at the view.
@@ -63,12 +65,14 @@ pub struct Dispatcher {
 struct Shared {
     rules: config::Dispatcher,
     slots: SlotRules,
+    reuse: ReuseRules,
     request_timeout: Duration,
     public_url: Url,
     keys: CapabilityKeys,
     circuit: Mutex<Circuit>,
-    /// Tasks in hand, which the view may not show as taken yet.
-    in_hand: Mutex<HashMap<TaskId, Waiting>>,
+    /// Tasks in hand, which the view may not show as taken yet; those without what they take are
+    /// answered by an earlier result.
+    in_hand: Mutex<HashMap<TaskId, Option<Waiting>>>,
     wake: Notify,
 }
 
@@ -79,6 +83,8 @@ pub struct DispatchRules {
     pub rules: config::Dispatcher,
     /// The slots.
     pub slots: SlotRules,
+    /// When an earlier result answers.
+    pub reuse: ReuseRules,
     /// How long a call to Kling may take.
     pub request_timeout: Duration,
     /// Where Kling calls back.
@@ -100,6 +106,7 @@ impl Dispatcher {
         let shared = Shared {
             rules: rules.rules,
             slots: rules.slots,
+            reuse: rules.reuse,
             request_timeout: rules.request_timeout,
             public_url: rules.public_url,
             keys: rules.keys,
@@ -153,20 +160,31 @@ impl Dispatcher {
         let now = self.clock.now();
         let circuit = lock(&self.shared.circuit).clone();
         let one_to_try = |pool: &str| circuit.gate(pool, now) == Gate::OneToTry;
-        let (mut waiting, in_use, picks_max, mut trying) = {
+        let (mut possible, mut picks_max, mut trying) = {
             let in_hand = lock(&self.shared.in_hand);
             let view = self.views.read();
-            let (waiting, mut in_use) = view.dispatchable(now, |id| in_hand.contains_key(id));
-            for task in in_hand.values() {
-                in_use.take(&task.tenant, &task.slots);
+            let reuse = &self.shared.reuse;
+            let mut possible = view.dispatchable(now, reuse, |id| in_hand.contains_key(id));
+            let taken = || in_hand.values().flatten();
+            for task in taken() {
+                possible.in_use.take(&task.tenant, &task.slots);
             }
             (
-                waiting,
-                in_use,
+                possible,
                 self.shared.rules.concurrency.saturating_sub(in_hand.len()),
-                in_hand.values().any(|task| one_to_try(&task.slots.pool)),
+                taken().any(|task| one_to_try(&task.slots.pool)),
             )
         };
+        possible.answered.truncate(picks_max);
+        picks_max -= possible.answered.len();
+        for task_id in possible.answered {
+            self.start(work, task_id, None);
+        }
+        let Dispatchable {
+            mut waiting,
+            in_use,
+            ..
+        } = possible;
         for (pool, used) in in_use.pools() {
             metrics::gauge!(telemetry::SLOTS_IN_USE, "pool" => pool.to_owned()).set(used);
         }
@@ -195,7 +213,7 @@ impl Dispatcher {
             if one_to_try(&task.slots.pool) && std::mem::replace(&mut trying, true) {
                 continue;
             }
-            self.start(work, task.clone());
+            self.start(work, task_id, Some(task.clone()));
         }
         [schedule.next_ready_at, reopens_at]
             .into_iter()
@@ -203,15 +221,21 @@ impl Dispatcher {
             .min()
     }
 
-    fn start(&self, work: &TaskTracker, task: Waiting) {
-        let task_id = task.task_id.clone();
-        lock(&self.shared.in_hand).insert(task_id.clone(), task);
+    /// Creates a task at Kling, or answers it where it takes nothing there.
+    fn start(&self, work: &TaskTracker, task_id: TaskId, taken: Option<Waiting>) {
+        let made = taken.is_some();
+        lock(&self.shared.in_hand).insert(task_id.clone(), taken);
         let dispatcher = self.clone();
         work.spawn(async move {
             // On a task of its own, so that a panic does not leave the task in hand for ever.
             let attempt = {
                 let (dispatcher, task_id) = (dispatcher.clone(), task_id.clone());
-                tokio::spawn(async move { dispatcher.attempt(&task_id).await })
+                tokio::spawn(async move {
+                    match made {
+                        true => dispatcher.attempt(&task_id).await,
+                        false => dispatcher.answer(&task_id).await,
+                    }
+                })
             };
             match attempt.await {
                 Ok(Some(seq)) => {

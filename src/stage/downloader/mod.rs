@@ -7,6 +7,7 @@
 
 mod gate;
 mod output;
+mod reused;
 
 use std::sync::Arc;
 
@@ -78,6 +79,9 @@ impl Handler for Downloader {
         };
         if loaded.task.relay.stored_at.is_some() {
             return Outcome::Done;
+        }
+        if loaded.task.reused_from.is_some() {
+            return self.take_over(loaded).await;
         }
         let wanted = placement::wanted(&event.outputs, event.task.occurred_at);
         if wanted.is_empty() && loaded.task.relay.outputs == 0 {

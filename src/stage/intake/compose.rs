@@ -2,42 +2,45 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::refusals::unfit;
+use super::reuse::check_reuse;
 use super::{CAUSE, Intake};
-use crate::decide::pricing::{PlanOptions, Planned, RefusalCode, check_not_before, plan};
+use crate::decide::pricing::{PlanOptions, Planned, check_not_before, plan, request_digest};
+use crate::decide::reuse::reuse_key;
 use crate::edge::nats::log::new_commit_id;
 use crate::edge::nats::money::NewTask;
 use crate::model::event::TaskEvent;
 use crate::model::ids::{TaskId, Tenant};
 use crate::model::problem::{Problem, ProblemCode};
 use crate::model::request::TaskRequest;
-use crate::model::task::{RelayState, Status, Task};
+use crate::model::task::{RelayState, Reuse, Status, Task};
 
 impl Intake {
     pub(super) fn plan(&self, request: &TaskRequest, now: Timestamp) -> Result<Planned, Problem> {
-        if request.reuse || request.off_peak {
-            let field = if request.reuse { "reuse" } else { "off_peak" };
+        if request.off_peak {
+            let field = "off_peak";
             let detail = format!("{field:?} is documented and not there yet; leave it out");
             return Err(Problem::new(ProblemCode::NotImplemented, detail).field(field));
         }
+        let screened = self.screen(request)?;
+        check_reuse(request)?;
         let planned = check_not_before(request.not_before, now).and_then(|()| {
             let on = self.day(request.not_before.unwrap_or(now)).0;
             let options = PlanOptions {
                 generations: self.rules.generations,
                 on,
             };
-            plan(request, &self.rules.book, &options)
+            let mut planned = plan(&screened, &self.rules.book, &options)?;
+            self.rules
+                .screening
+                .policy
+                .safety
+                .add_to(&mut planned.call)?;
+            // Of the request as written: a changed policy must not turn a repeat into a conflict.
+            planned.request_digest = request_digest(request);
+            Ok(planned)
         });
-        planned.map_err(|refusal| {
-            let code = match refusal.code {
-                RefusalCode::InvalidRequest => ProblemCode::InvalidRequest,
-                RefusalCode::UnknownPrice => ProblemCode::UnknownPrice,
-            };
-            let problem = Problem::new(code, refusal.message);
-            match refusal.field {
-                Some(field) => problem.field(field),
-                None => problem,
-            }
-        })
+        planned.map_err(unfit)
     }
 
     pub(super) fn new_task(
@@ -53,7 +56,9 @@ impl Intake {
             None => fresh_id(tenant, now),
         };
         let hold = planned.price;
-        let relay = self.relay_state(&planned, request.not_before, now);
+        let mut relay = self.relay_state(&planned, request.not_before, now);
+        relay.reuse.key = reuse_key(tenant, &planned.call);
+        relay.reuse.asked = request.reuse;
         let task = Task {
             task_id,
             tenant: tenant.clone(),
@@ -64,6 +69,7 @@ impl Intake {
             labels: request.labels.clone(),
             occurred_at: now,
             retry_of: None,
+            reused_from: None,
             mode: planned.mode,
             duration: planned.duration,
             audio: planned.audio,
@@ -75,6 +81,7 @@ impl Intake {
             held: None,
             deduction: Vec::new(),
             overrun: Vec::new(),
+            saved: None,
             relay,
         };
         let event = TaskEvent {
@@ -108,6 +115,7 @@ impl Intake {
             account_held: false,
             price_book: self.rules.book.name().to_owned(),
             request_digest: planned.request_digest.clone(),
+            reuse: Reuse::default(),
             generation: planned.generation,
             path: planned.call.path.clone(),
             slots: planned.slots.clone(),
@@ -120,6 +128,7 @@ impl Intake {
             changed_at: now,
             stalled: 0,
             stalled_at: None,
+            retries: 0,
             submitted_at: None,
             outputs: 0,
             stored_at: None,

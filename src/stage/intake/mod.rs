@@ -4,28 +4,30 @@
 //! which alone knows the balance at the moment of acceptance.
 
 mod compose;
+mod screen;
 mod repeats;
 mod refusals;
 mod cancel;
+mod retries;
+mod reuse;
+mod budget;
 mod service;
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
 
 use crate::decide::admission::admit;
-use crate::decide::budget::day_of;
-use crate::decide::ledger;
 use crate::decide::pricing::{Generations, PriceBook};
+use crate::decide::reuse::Rules as ReuseRules;
 use crate::edge::clock::Clock;
 use crate::edge::nats::log::{Committed, Log};
 use crate::edge::nats::money::{AcceptError, Money, MoneyRules};
 use crate::model::amount::{Amount, sum_by_unit};
 use crate::model::answer::{Accepted, AcceptedBatch, Estimates, TaskPage};
-use crate::model::ids::{Day, TaskId, Tenant};
-use crate::model::ledger::{Balance, LedgerKey, LedgerOwner};
+use crate::model::ids::{Day, Tenant};
+use crate::model::ledger::{LedgerKey, LedgerOwner};
 use crate::model::problem::Problem;
 use crate::model::request::TaskRequest;
 use crate::model::task::Task;
@@ -33,13 +35,15 @@ use crate::model::trace::Trace;
 use crate::stage::views::{Filter, Views};
 use crate::telemetry;
 
+pub use self::retries::Retrier;
+pub use self::screen::Screening;
 pub use self::service::serve;
 
 use self::cancel::{cancelled, is_cancelled};
 use self::refusals::{
     away, check_batch, check_key, in_batch, no_task, parse_task_id, refused, unavailable,
 };
-use self::repeats::{accepted, cause_of};
+use self::repeats::{accepted, accepted_batch, cause_of};
 
 /// Tasks in one batch: with two ledgers that is 900 messages, and the broker's commit takes 1,000.
 pub const BATCH_MAX: usize = 300;
@@ -53,6 +57,8 @@ const CAUSE: &str = "idempotency-key";
 pub struct IntakeRules {
     /// The price book in force.
     pub book: PriceBook,
+    /// What prompts may say.
+    pub screening: Screening,
     /// What the configured credentials can reach.
     pub generations: Generations,
     /// The zone of the budget day.
@@ -61,6 +67,8 @@ pub struct IntakeRules {
     pub day_starts: Time,
     /// What the money writer works by: a day without entries has its limits.
     pub money: MoneyRules,
+    /// When an earlier result answers.
+    pub reuse: ReuseRules,
     /// How long a caller waits for the commit.
     pub accept_timeout: Duration,
     /// How long task events are kept.
@@ -115,13 +123,15 @@ impl Intake {
         request: &TaskRequest,
     ) -> Result<Accepted, Problem> {
         let now = self.clock.now();
-        let cause = key.map(check_key).transpose()?;
-        let new = self.new_task(tenant, cause, request, now)?;
-        if let Some(earlier) = self.earlier(cause, &new).await? {
-            self.no_more(tenant, cause.unwrap_or_default(), 1).await?;
-            return Ok(earlier);
+        let key = key.map(check_key).transpose()?;
+        let asked = std::slice::from_ref(request);
+        if let Some(earlier) = self.repeated(tenant, key, asked).await? {
+            return Ok(accepted(&earlier[0]));
         }
-        let accepted = accepted(&new.event.task);
+        let mut new = self.new_task(tenant, key, request, now)?;
+        self.moderate(tenant, request, &new).await?;
+        self.see_results(asked).await?;
+        self.reuse(&mut new).await?;
         match self
             .money
             .accept(vec![new.clone()], self.rules.accept_timeout)
@@ -129,15 +139,14 @@ impl Intake {
         {
             Ok(_) => {}
             // A racing request with the same key was first.
-            Err(AcceptError::Exists(_)) if cause.is_some() => {
-                let earlier = self.earlier(cause, &new).await?.ok_or_else(unavailable)?;
-                self.no_more(tenant, cause.unwrap_or_default(), 1).await?;
-                return Ok(earlier);
+            Err(AcceptError::Exists(_)) if key.is_some() => {
+                let earlier = self.repeated(tenant, key, asked).await?;
+                return Ok(accepted(&earlier.ok_or_else(unavailable)?[0]));
             }
             Err(error) => return Err(refused(error, std::slice::from_ref(&new))),
         }
         announce(&new.event.task);
-        Ok(accepted)
+        Ok(accepted(&new.event.task))
     }
 
     /// Accepts a batch in one commit, all or nothing.
@@ -153,20 +162,19 @@ impl Intake {
         check_batch(requests)?;
         let now = self.clock.now();
         let key = key.map(check_key).transpose()?;
+        if let Some(earlier) = self.repeated(tenant, key, requests).await? {
+            return Ok(accepted_batch(&earlier));
+        }
         let mut tasks = Vec::with_capacity(requests.len());
         for (i, request) in requests.iter().enumerate() {
             let cause = key.map(|key| cause_of(key, i));
             let task = self.new_task(tenant, cause.as_deref(), request, now);
             tasks.push(task.map_err(|problem| in_batch(problem, i))?);
         }
-        let task_ids: Vec<TaskId> = tasks.iter().map(|t| t.event.task.task_id.clone()).collect();
-        let estimate = sum_by_unit(tasks.iter().map(|task| task.hold));
-        let answer = AcceptedBatch { task_ids, estimate };
-        // A batch is all or nothing, so its first task tells of all.
-        if let Some(key) = key
-            && self.earlier(Some(key), &tasks[0]).await?.is_some()
-        {
-            return self.same_batch(tenant, key, &tasks).await.map(|()| answer);
+        self.moderate_batch(tenant, requests, &tasks).await?;
+        self.see_results(requests).await?;
+        for task in &mut tasks {
+            self.reuse(task).await?;
         }
         match self
             .money
@@ -175,12 +183,12 @@ impl Intake {
         {
             Ok(_) => tasks.iter().for_each(|task| announce(&task.event.task)),
             Err(AcceptError::Exists(_)) if key.is_some() => {
-                self.same_batch(tenant, key.unwrap_or_default(), &tasks)
-                    .await?;
+                let earlier = self.repeated(tenant, key, requests).await?;
+                return Ok(accepted_batch(&earlier.ok_or_else(unavailable)?));
             }
             Err(error) => return Err(refused(error, &tasks)),
         }
-        Ok(answer)
+        Ok(accepted_batch(tasks.iter().map(|new| &new.event.task)))
     }
 
     /// Prices requests, and tells whether they would be accepted now; nothing is stored.
@@ -194,17 +202,19 @@ impl Intake {
     ) -> Result<Estimates, Problem> {
         check_batch(requests)?;
         let now = self.clock.now();
+        self.see_results(requests).await?;
         let mut estimates = Vec::with_capacity(requests.len());
         let mut by_day: std::collections::BTreeMap<Day, Vec<Amount>> = Default::default();
         for (i, request) in requests.iter().enumerate() {
             let planned = self
                 .plan(request, now)
                 .map_err(|problem| in_batch(problem, i))?;
+            let price = self.hold_of(tenant, request, &planned).await?;
             by_day
                 .entry(self.day(request.not_before.unwrap_or(now)))
                 .or_default()
-                .push(planned.price);
-            estimates.push(planned.price);
+                .push(price);
+            estimates.push(price);
         }
         let mut allowed = true;
         for (day, prices) in by_day {
@@ -227,35 +237,6 @@ impl Intake {
             allowed,
             remaining,
         })
-    }
-
-    /// Reads a day's balance; a day without entries shows the limits that it will open with.
-    ///
-    /// # Errors
-    /// `unavailable`.
-    pub async fn balance(&self, key: &LedgerKey) -> Result<Balance, Problem> {
-        let balance = self.log.balance(key).await.map_err(|error| away(&error))?;
-        Ok(balance.unwrap_or_else(|| {
-            ledger::with_limits(Balance::new(), &self.rules.money.limits_of(&key.owner))
-        }))
-    }
-
-    async fn remaining(
-        &self,
-        tenant: &Tenant,
-        day: Day,
-        total: &[Amount],
-    ) -> Result<Vec<Amount>, Problem> {
-        let key = LedgerKey {
-            owner: LedgerOwner::Tenant(tenant.clone()),
-            day,
-        };
-        let balance = self.balance(&key).await?;
-        let left = |unit| ledger::remaining(&balance, unit).unwrap_or_default();
-        Ok(total
-            .iter()
-            .map(|amount| Amount::new(left(amount.unit), amount.unit))
-            .collect())
     }
 
     /// Reads a task of that tenant, or of anybody for an operator.
@@ -330,12 +311,6 @@ impl Intake {
                 Committed::MovedOn => {}
             }
         }
-    }
-
-    /// Returns the budget day at a time.
-    #[must_use]
-    pub fn day(&self, at: Timestamp) -> Day {
-        day_of(at, &self.rules.time_zone, self.rules.day_starts)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{BATCH_MAX, IDEMPOTENCY_KEY_MAX};
 use crate::decide::admission::over_budget;
+use crate::decide::pricing::{Refusal, RefusalCode};
 use crate::edge::nats::log::LogError;
 use crate::edge::nats::money::{AcceptError, NewTask};
 use crate::model::amount::Amount;
@@ -42,6 +43,19 @@ pub(super) fn refused(error: AcceptError, tasks: &[NewTask]) -> Problem {
             );
             unavailable()
         }
+    }
+}
+
+/// Says what is wrong with the request itself.
+pub(super) fn unfit(refusal: Refusal) -> Problem {
+    let code = match refusal.code {
+        RefusalCode::InvalidRequest => ProblemCode::InvalidRequest,
+        RefusalCode::UnknownPrice => ProblemCode::UnknownPrice,
+    };
+    let problem = Problem::new(code, refusal.message);
+    match refusal.field {
+        Some(field) => problem.field(field),
+        None => problem,
     }
 }
 

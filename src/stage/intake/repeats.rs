@@ -2,61 +2,51 @@
 
 use super::refusals::{away, conflict};
 use super::{CAUSE, Intake};
-use crate::edge::nats::money::NewTask;
-use crate::model::answer::Accepted;
+use crate::decide::pricing::request_digest;
+use crate::model::amount::sum_by_unit;
+use crate::model::answer::{Accepted, AcceptedBatch};
 use crate::model::ids::{TaskId, Tenant};
 use crate::model::problem::Problem;
+use crate::model::request::TaskRequest;
 use crate::model::task::Task;
 
 impl Intake {
-    /// Finds what an earlier request with the same key became.
-    pub(super) async fn earlier(
-        &self,
-        cause: Option<&str>,
-        new: &NewTask,
-    ) -> Result<Option<Accepted>, Problem> {
-        if cause.is_none() {
-            return Ok(None);
-        }
-        let loaded = self
-            .log
-            .load(&new.event.task.task_id)
-            .await
-            .map_err(|e| away(&e))?;
-        loaded
-            .map(|earlier| same_request(&earlier.task, new))
-            .transpose()
-    }
-
-    /// Checks that an earlier submission with the same key was of the same tasks: no other, no
-    /// fewer, no more.
-    pub(super) async fn same_batch(
+    /// Finds the tasks of an earlier submission with the same key: of the same requests, no other,
+    /// no fewer, no more.
+    ///
+    /// Nothing else about a request counts here. What was accepted stays accepted when prices or
+    /// the prompt policy have changed, and is not judged a second time.
+    pub(super) async fn repeated(
         &self,
         tenant: &Tenant,
-        key: &str,
-        tasks: &[NewTask],
-    ) -> Result<(), Problem> {
-        for task in tasks {
-            if self.earlier(Some(key), task).await?.is_none() {
-                return Err(conflict(&tasks[0].event.task.task_id));
+        key: Option<&str>,
+        requests: &[TaskRequest],
+    ) -> Result<Option<Vec<Task>>, Problem> {
+        let Some(key) = key else {
+            return Ok(None);
+        };
+        let id = |i| TaskId::derived(tenant, CAUSE, &cause_of(key, i));
+        let mut tasks = Vec::with_capacity(requests.len());
+        for (i, request) in requests.iter().enumerate() {
+            let loaded = self.log.load(&id(i)).await.map_err(|e| away(&e))?;
+            match loaded {
+                Some(earlier) if is_of(&earlier.task, request) => tasks.push(earlier.task),
+                Some(earlier) => return Err(conflict(&earlier.task.task_id)),
+                // A submission is all or nothing, so its first task tells of all.
+                None if i == 0 => return Ok(None),
+                None => return Err(conflict(&id(0))),
             }
         }
-        self.no_more(tenant, key, tasks.len()).await
-    }
-
-    /// Checks that no submission with this key was of more tasks.
-    pub(super) async fn no_more(
-        &self,
-        tenant: &Tenant,
-        key: &str,
-        count: usize,
-    ) -> Result<(), Problem> {
-        let id = |i| TaskId::derived(tenant, CAUSE, &cause_of(key, i));
-        match self.log.load(&id(count)).await.map_err(|e| away(&e))? {
-            Some(_) => Err(conflict(&id(0))),
-            None => Ok(()),
+        match self.log.load(&id(requests.len())).await {
+            Ok(None) => Ok(Some(tasks)),
+            Ok(Some(_)) => Err(conflict(&id(0))),
+            Err(error) => Err(away(&error)),
         }
     }
+}
+
+fn is_of(earlier: &Task, request: &TaskRequest) -> bool {
+    earlier.relay.request_digest == request_digest(request)
 }
 
 pub(super) fn accepted(task: &Task) -> Accepted {
@@ -64,14 +54,16 @@ pub(super) fn accepted(task: &Task) -> Accepted {
         task_id: task.task_id.clone(),
         status: task.status,
         estimate: task.estimate,
+        reused_from: task.reused_from.clone(),
     }
 }
 
-fn same_request(earlier: &Task, new: &NewTask) -> Result<Accepted, Problem> {
-    if earlier.relay.request_digest == new.event.task.relay.request_digest {
-        return Ok(accepted(earlier));
+pub(super) fn accepted_batch<'a>(tasks: impl IntoIterator<Item = &'a Task>) -> AcceptedBatch {
+    let tasks: Vec<&Task> = tasks.into_iter().collect();
+    AcceptedBatch {
+        task_ids: tasks.iter().map(|task| task.task_id.clone()).collect(),
+        estimate: sum_by_unit(tasks.iter().map(|task| task.estimate)),
     }
-    Err(conflict(&earlier.task_id))
 }
 
 /// Names the task at a place of a submission. A single task is the first of one, so that a key is

@@ -17,16 +17,17 @@ use crate::model::submission::{Submission, parse_json};
 use crate::stage::views::Filter;
 use crate::telemetry;
 
-/// What a tenant may ask over NATS: the last token of the subject.
+/// What may be asked over NATS: the last token of the subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Endpoint {
     Submit,
     Estimate,
     Cancel,
     List,
+    SetLimit,
 }
 
-/// Serves submissions, estimates and cancellations over NATS until stopped.
+/// Serves submissions, estimates, cancellations, lists and limits over NATS until stopped.
 ///
 /// # Errors
 /// The broker's words when the service cannot be started.
@@ -47,6 +48,7 @@ pub async fn serve(
         (Endpoint::Estimate, topology::ESTIMATES),
         (Endpoint::Cancel, topology::CANCELLATIONS),
         (Endpoint::List, topology::LISTINGS),
+        (Endpoint::SetLimit, topology::SET_LIMIT),
     ];
     let mut requests = futures::stream::SelectAll::new();
     for (endpoint, subjects) in endpoints {
@@ -97,6 +99,8 @@ async fn answer(
         Endpoint::Estimate => estimate(intake, message).await,
         Endpoint::Cancel => cancel(intake, message).await,
         Endpoint::List => list(intake, message).await,
+        // The broker's permissions say who is an operator.
+        Endpoint::SetLimit => json(&intake.set_limit(parse_json(&message.payload)?).await?),
     }
 }
 

@@ -5,6 +5,7 @@
 //! alone: every commit loads the task from the log first.
 
 mod filter;
+mod sharing;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, RwLock, RwLockReadGuard};
@@ -14,6 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::decide::reuse::{Rules as ReuseRules, Turn};
 use crate::decide::schedule::{InUse, Waiting};
 use crate::edge::clock::Clock;
 use crate::edge::nats::log::{Log, LogError};
@@ -25,6 +27,8 @@ use crate::model::task::{Slots, Status, Task};
 use crate::telemetry;
 
 pub use self::filter::Filter;
+
+use self::sharing::{Sharing, ShortKey, Turns, short_key};
 
 const PRUNE_EVERY: SignedDuration = SignedDuration::from_hours(1);
 
@@ -55,6 +59,10 @@ pub struct OpenTask {
     pub stalled: u32,
     /// When the last one was written.
     pub stalled_at: Option<Timestamp>,
+    /// By what it shares a result with others, if it allows that.
+    shares: Option<ShortKey>,
+    /// Whether a stored result answers it: it is never made.
+    answered: bool,
 }
 
 /// What the task list needs of any task: enough to filter, the rest is read from the log.
@@ -78,6 +86,18 @@ pub struct Fold {
     open: HashMap<TaskId, OpenTask>,
     by_id: HashMap<TaskId, (Tenant, u64)>,
     listed: BTreeMap<Tenant, BTreeMap<u64, Listed>>,
+    sharing: Sharing,
+}
+
+/// What a dispatcher could do now.
+#[derive(Debug, Default)]
+pub struct Dispatchable {
+    /// What waits to be created at Kling.
+    pub waiting: Vec<Waiting>,
+    /// The slots in use by the others.
+    pub in_use: InUse,
+    /// What an earlier result answers.
+    pub answered: Vec<TaskId>,
 }
 
 impl Fold {
@@ -87,6 +107,7 @@ impl Fold {
             EventKind::Requested => seq,
             _ => task.relay.requested_seq,
         };
+        self.sharing.apply(task, requested_seq, seq);
         let listed = self.listed.entry(task.tenant.clone()).or_default();
         self.by_id
             .insert(task.task_id.clone(), (task.tenant.clone(), requested_seq));
@@ -122,6 +143,7 @@ impl Fold {
         });
         let by_id = &self.by_id;
         self.open.retain(|task_id, _| by_id.contains_key(task_id));
+        self.sharing.prune(now);
     }
 
     /// Lists the open tasks, in no order.
@@ -172,34 +194,51 @@ impl Fold {
         (page.iter().map(|task| task.last_seq).collect(), next)
     }
 
-    /// Lists what waits to be created at Kling, and the slots in use by the others; leaves out the
-    /// tasks that the caller has in hand, and so counts itself.
+    /// Lists what waits to be created at Kling, what an earlier result answers, and the slots in
+    /// use by the others; leaves out the tasks that the caller has in hand, and so counts itself,
+    /// and those that wait for another one's result.
     #[must_use]
     pub fn dispatchable(
         &self,
         now: Timestamp,
+        reuse: &ReuseRules,
         in_hand: impl Fn(&TaskId) -> bool,
-    ) -> (Vec<Waiting>, InUse) {
-        let mut in_use = InUse::default();
-        let mut waiting = Vec::new();
+    ) -> Dispatchable {
+        let Dispatchable {
+            mut waiting,
+            mut in_use,
+            mut answered,
+        } = Dispatchable::default();
+        let mut turns = Turns::at(self, now, reuse);
         for task in self.open.values().filter(|task| !in_hand(&task.task_id)) {
             let claimed = task.claimed_until.filter(|until| *until > now);
             let counted = task.status.is_at_kling() || claimed.is_some() || task.may_exist;
             if counted {
                 in_use.take(&task.task_id.tenant(), &task.slots);
             }
-            if !task.status.is_at_kling() {
-                waiting.push(Waiting {
+            if task.status.is_at_kling() {
+                continue;
+            }
+            match turns.of(task) {
+                _ if task.answered => answered.push(task.task_id.clone()),
+                Turn::Answered if !counted => answered.push(task.task_id.clone()),
+                Turn::Wait if !counted => {}
+                // Once a create may have reached Kling, the task goes its own way.
+                Turn::Make | Turn::Wait | Turn::Answered => waiting.push(Waiting {
                     task_id: task.task_id.clone(),
                     tenant: task.task_id.tenant(),
                     slots: task.slots.clone(),
                     requested_seq: task.requested_seq,
                     ready_at: claimed.or(task.not_before),
                     counted,
-                });
+                }),
             }
         }
-        (waiting, in_use)
+        Dispatchable {
+            waiting,
+            in_use,
+            answered,
+        }
     }
 
     /// Counts the open tasks by status.
@@ -227,6 +266,8 @@ fn open_task(task: &Task, requested_seq: u64) -> OpenTask {
         changed_at: task.relay.changed_at,
         stalled: task.relay.stalled,
         stalled_at: task.relay.stalled_at,
+        shares: short_key(&task.relay.reuse.key).filter(|_| task.relay.reuse.asked),
+        answered: task.reused_from.is_some(),
     }
 }
 

@@ -60,7 +60,7 @@ async fn paths_methods_and_parameters() {
         (Method::PUT, "/v1/tasks", "GET, POST"),
         (Method::POST, "/v1/tasks/x", "DELETE, GET"),
         (Method::GET, "/v1/batches", "POST"),
-        (Method::DELETE, "/v1/budget", "GET"),
+        (Method::DELETE, "/v1/budget", "GET, PUT"),
         (Method::POST, "/v1/events", "GET"),
     ] {
         let answer = world.call(method, path, &Value::Null).await;

@@ -83,6 +83,71 @@ async fn a_unit_without_a_limit_is_not_spent() {
     assert_eq!(refused.body["fits"], 0);
 }
 
+/// What an operator sends.
+fn limit(more: &Value) -> Value {
+    let mut body = json!({
+        "tenant": "acme", "unit": "video-unit", "limit": "2", "who": "ada", "reason": "a test",
+    });
+    for (name, value) in more.as_object().into_iter().flatten() {
+        body[name] = value.clone();
+    }
+    body
+}
+
+#[tokio::test]
+async fn operators_change_a_days_limit_over_http_and_nats() {
+    let world = small().await;
+    let put = async |key, body: &Value| {
+        let method = Method::PUT;
+        world.call_as(key, method, "/v1/budget", body).await
+    };
+    let set = put(OPERATOR, &limit(&json!({}))).await;
+    assert_eq!(set.status, 200, "{}", set.body);
+    assert_eq!(world.balance().await, ["0", "0", "2"]);
+    world.accepted(&video(&json!({}))).await;
+    let refused = world.submit(&video(&json!({}))).await;
+    refused.is_refusal("budget-exceeded", 402, "", "0.5 video-unit");
+
+    let url = world.node.endpoint().url;
+    let client = async_nats::connect(url).await.unwrap();
+    let body = limit(&json!({"limit": "4"})).to_string();
+    let answer = client
+        .request("kling.operator.v1.set-limit", body.into())
+        .await
+        .unwrap();
+    let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
+    assert_eq!(
+        answer["remaining"],
+        json!([{"amount": "2.5", "unit": "video-unit"}])
+    );
+    assert_eq!(answer["used"], json!({"video-unit": "0.375"}));
+    assert_eq!(world.get("/v1/budget").await.body, answer);
+    world.accepted(&video(&json!({}))).await;
+
+    let own_key = put(super::KEY, &limit(&json!({}))).await;
+    own_key.is_refusal("unauthorized", 401, "", "operator");
+    for (more, field, words) in [
+        (json!({"limit": "-1"}), "limit", "negative"),
+        (json!({"limit": "much"}), "limit", "must be"),
+        (json!({"tenant": "A B"}), "tenant", "a-z"),
+        (
+            json!({"tenant": "_account"}),
+            "tenant",
+            "budget.account_daily_limit",
+        ),
+        (json!({"unit": "video"}), "unit", "video-unit"),
+        (json!({"day": "2020-01-01"}), "day", "from"),
+        (json!({"day": "2126-01-01"}), "day", "from"),
+        (json!({"who": " "}), "who", "64"),
+        (json!({"reason": "two\nlines"}), "reason", "256"),
+        (json!({"reasons": ""}), "reasons", "reason"),
+    ] {
+        let refused = put(OPERATOR, &limit(&more)).await;
+        refused.is_refusal("invalid-request", 400, field, words);
+    }
+    assert_eq!(world.balance().await[2], "4");
+}
+
 #[tokio::test]
 async fn budgets_are_shown_to_whom_they_belong() {
     let world = World::start().await;

@@ -93,7 +93,11 @@ fn shapes() -> Vec<Case> {
             "use one of \"product\"",
         ),
         bad(v(json!({CANARY: "x"})), "canary…", "there is no field"),
-        later(v(json!({"reuse": true})), "reuse"),
+        bad(
+            json!({"product": "element", "reuse": true}),
+            "reuse",
+            "makes no file",
+        ),
         later(v(json!({"off_peak": true})), "off_peak"),
     ]
 }

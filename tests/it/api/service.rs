@@ -106,6 +106,14 @@ async fn a_consumer_submits_and_reads_and_writes_nothing() {
     ] {
         client.publish(subject, "{}".into()).await.unwrap();
     }
+    let raise = json!({
+        "tenant": "acme", "unit": "video-unit", "limit": "1000000", "who": "me", "reason": "mine",
+    });
+    let raise = raise.to_string().into();
+    client
+        .publish("kling.operator.v1.set-limit", raise)
+        .await
+        .unwrap();
     client.flush().await.unwrap();
     // Whatever was sent before it has arrived when this is answered.
     let (again, _) = ask(&client, None, &json!({})).await;

@@ -93,7 +93,9 @@ async fn a_cancelled_task_gives_its_hold_back() {
         .collect();
     assert_eq!(kinds, ["requested", "failed", "settled"]);
     assert_eq!(events[0]["id"], format!("{task}.requested.1"));
-    assert_eq!(events[0]["data"]["call"]["body"]["prompt"], "a canary");
+    let prompt = &events[0]["data"]["call"]["body"]["prompt"];
+    let prompt = prompt.as_str().unwrap();
+    assert!(prompt.starts_with("a canary\nAvoid: "), "{prompt}");
     assert_eq!(events[2]["data"]["deduction"][0]["amount"], "0");
 }
 

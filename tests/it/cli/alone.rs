@@ -2,18 +2,9 @@
 
 use super::{Place, Said};
 
-const LATER: [&[&str]; 8] = [
-    &[
-        "replay",
-        "--consumer",
-        "x",
-        "--from",
-        "2026-11-21T00:00:00Z",
-    ],
+const LATER: &[&[&str]] = &[
     &["recover", "--dry-run"],
-    &["dead", "list"],
     &["usage", "report", "--json"],
-    &["budget", "set", "--day", "2026-11-21"],
     &["reconcile"],
     &["doctor"],
     &["smoke"],
@@ -113,10 +104,6 @@ fn without_a_service_commands_say_what_to_start() {
         place.run(&arguments).is(1, "there is no task");
         assert!(!place.has_broker());
     }
-    let budget = place.run(&["budget", "show", "--json"]);
-    assert_eq!(budget.code, 0, "{budget:?}");
-    assert_eq!(budget.json()["tenant"], "dev");
-    assert!(!place.has_broker());
     let bad: [(&[&str], &str); 8] = [
         (&["submit", "--label", "x", "--prompt", "a"], "key=value"),
         (&["submit", "--product", "text-to-vid"], "text-to-video"),
@@ -139,12 +126,36 @@ fn without_a_service_commands_say_what_to_start() {
     assert!(!place.has_broker());
 }
 
+/// An untouched day shows what it will open with; only the running service changes a limit.
+#[test]
+fn budgets_are_shown_and_not_changed_without_a_service() {
+    let place = Place::new();
+    let budget = place.run(&["budget", "show", "--json"]);
+    assert_eq!(budget.code, 0, "{budget:?}");
+    let budget = budget.json();
+    assert_eq!(budget["tenant"], "dev");
+    assert_eq!(budget["untouched"], true);
+    assert_eq!(budget["balance"]["video-unit"]["limit"], "100");
+    assert_eq!(budget["used"]["video-unit"], "0");
+    place.run(&["budget", "show"]).is(0, "the configuration's");
+    let set = |unit, who: &[&str]| {
+        let start = ["budget", "set", "--tenant", "dev", "--limit", "1"];
+        let rest = ["--reason", "a test", "--unit", unit];
+        place.run(&[&start[..], &rest[..], who].concat())
+    };
+    let who = ["--who", "ada"];
+    set("video-unit", &who).is(1, "kling-relay dev");
+    set("video", &who).is(2, "video-unit, image-unit");
+    set("video-unit", &[]).is(2, "--who");
+    assert!(!place.has_broker());
+}
+
 /// The help is what a newcomer reads first: each change of it is looked at as a change.
 #[test]
 fn help_is_as_reviewed() {
     let place = Place::new();
     let mut text = String::new();
-    let pages: [&[&str]; 12] = [
+    let pages: [&[&str]; 13] = [
         &[],
         &["demo"],
         &["dev"],
@@ -156,6 +167,7 @@ fn help_is_as_reviewed() {
         &["tasks", "list"],
         &["events", "tail"],
         &["budget", "show"],
+        &["budget", "set"],
         &["schemas"],
     ];
     for page in pages {

@@ -109,3 +109,60 @@ async fn curl_submits_and_follows() {
     dev.stop().await;
     shell.wait().await.unwrap();
 }
+
+/// Puts the JavaScript client into `.local/node` of this project; `None` where that cannot be.
+fn javascript() -> Option<PathBuf> {
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join(".local/node");
+    let modules = target.join("node_modules");
+    if modules.join("@nats-io/jetstream").exists() {
+        return Some(target);
+    }
+    let npm = Command::new("npm")
+        .args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"])
+        .arg(&target)
+        .args(["@nats-io/transport-node@3", "@nats-io/jetstream@3"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    npm.is_ok_and(|status| status.success()).then_some(target)
+}
+
+/// The recipe for consumers in other languages: what a replay brings them.
+#[tokio::test]
+async fn python_and_javascript_read_what_is_delivered_again() {
+    let dev = Dev::start(&[]).await;
+    let done = dev.run(&["submit", "--prompt", "a fox", "--wait"]).await;
+    done.is(0, "succeeded");
+    let replay = "replay --consumer billing --from-sequence 1 --event succeeded --reason x --who o";
+    let replay: Vec<&str> = replay.split(' ').collect();
+    dev.run(&replay).await.is(0, "1 delivered");
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/examples");
+    let mut commands = Vec::new();
+    if let Some(client) = client() {
+        let mut command = tokio::process::Command::new("python3");
+        command.arg("-u").arg(examples.join("replays.py"));
+        command.env("PYTHONPATH", &client);
+        commands.push(command);
+    }
+    if let Some(client) = javascript() {
+        // Node looks for packages beside the script.
+        let script = client.join("replays.mjs");
+        std::fs::copy(examples.join("replays.mjs"), &script).expect("copied");
+        let mut command = tokio::process::Command::new("node");
+        command.arg(script);
+        commands.push(command);
+    }
+    if commands.is_empty() {
+        eprintln!("skipped: neither client can be installed here");
+    }
+    for mut command in commands {
+        command.arg("billing").arg(dev.place.data_dir());
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.kill_on_drop(true).spawn().expect("it starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let line = tokio::time::timeout(WITHIN, lines.next_line()).await;
+        let line = line.expect("in time").expect("text").expect("a line");
+        assert!(line.contains(".succeeded "), "{line}");
+    }
+    dev.stop().await;
+}

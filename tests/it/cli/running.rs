@@ -51,10 +51,36 @@ async fn tasks_are_submitted_followed_shown_and_cancelled() {
     refusals(&dev).await;
     shows(&dev, &task).await;
     filters(&dev, &task).await;
+    reuses(&dev, &task).await;
     let budget = dev.run(&["budget", "show", "--json"]).await.json();
     assert_eq!(budget["balance"]["video-unit"]["limit"], "40");
     dev.run(&["budget", "show"]).await.is(0, "REMAINING");
+    limits(&dev).await;
     dev.stop().await;
+}
+
+/// A limit is changed for a day, and the ledger says by whom and why.
+async fn limits(dev: &Dev) {
+    let set = async |limit: &str| {
+        let arguments = ["budget", "set", "--tenant", "dev", "--unit", "video-unit"];
+        let why = [
+            "--limit", limit, "--reason", "a launch", "--who", "ada", "--json",
+        ];
+        dev.run(&[&arguments[..], &why[..]].concat()).await
+    };
+    let day = set("55.5").await.json();
+    assert_eq!(day["balance"]["video-unit"]["limit"], "55.5", "{day}");
+    set("-1").await.is(1, "negative");
+    let show = ["budget", "show", "--history", "--json"];
+    let shown = dev.run(&show).await.json();
+    assert_eq!(shown["remaining"], day["remaining"]);
+    let last = shown["history"].as_array().unwrap().last().unwrap();
+    assert_eq!(
+        (&last["who"], &last["reason"]),
+        (&json!("ada"), &json!("a launch"))
+    );
+    assert_eq!(last["limits"], json!({"video-unit": "55.5"}));
+    dev.run(&show[..3]).await.is(0, "55.5 video-unit");
 }
 
 /// What the service refuses is told in its words; a repeated key is the same task.
@@ -113,6 +139,21 @@ async fn shows(dev: &Dev, task: &str) {
     dev.run(&["tasks", "cancel", task])
         .await
         .is(1, "Kling has no cancel");
+}
+
+/// The same request again is answered by the first one's result, and everybody says so.
+async fn reuses(dev: &Dev, task: &str) {
+    let again = ["submit", "--prompt", "a  fox", "--reuse"];
+    let said = dev.run(&again).await;
+    said.is(0, &format!("answered by {task}, holds nothing"));
+    let again = dev.run(&[&again[..], &["--wait"]].concat()).await;
+    again.is(0, "(saved ");
+    let listed = dev.run(&["tasks", "list", "--limit", "2"]).await;
+    listed.is(0, "REUSED FROM");
+    listed.is(0, task);
+    let estimate = ["estimate", "--prompt", "a fox", "--reuse", "--json"];
+    let estimate = dev.run(&estimate).await.json();
+    assert_eq!(estimate["total"][0]["amount"], "0", "{estimate}");
 }
 
 /// Filters by kind, label, task and time; JSON Lines, and an end.

@@ -4,7 +4,7 @@ mod tls;
 mod limits;
 mod crowd;
 mod health;
-mod logs;
+pub(crate) mod logs;
 mod world;
 mod callbacks;
 mod signatures;

@@ -5,4 +5,6 @@ mod creates;
 mod forgeries;
 mod money;
 mod plain;
+mod retries;
+mod reuse;
 mod slots;

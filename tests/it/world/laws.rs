@@ -33,6 +33,7 @@ pub(crate) async fn audit(
             breaches.push(format!("{id} was made, and nobody knows of it"));
         }
         breaches.extend(laws_of_a_history(id, events));
+        breaches.extend(laws_of_reuse(id, events, &histories));
     }
     let ended: HashMap<&TaskId, &Task> = histories
         .iter()
@@ -107,6 +108,58 @@ fn laws_of_a_history(id: &TaskId, events: &[(EventKind, Task)]) -> Vec<String> {
         breaches.push(format!("{id} is not finished: {:?}", last.status));
     }
     breaches
+}
+
+/// What an earlier result answers was never at the platform, cost nothing, and is that result: of
+/// the same tenant, asked for in the same words, made by itself and stored before.
+fn laws_of_reuse(id: &TaskId, events: &[(EventKind, Task)], histories: &Histories) -> Vec<String> {
+    let Some((_, last)) = events.last() else {
+        return Vec::new();
+    };
+    let Some(source_id) = &last.reused_from else {
+        let saved = events.iter().any(|(_, task)| task.saved.is_some());
+        return saved
+            .then(|| format!("{id} saved, and reused nothing"))
+            .into_iter()
+            .collect();
+    };
+    let Some(source) = histories.get(source_id).and_then(|events| events.last()) else {
+        return vec![format!("{id} reuses {source_id}, which is unknown")];
+    };
+    let (_, source) = source;
+    let never = [EventKind::Submitted, EventKind::Processing];
+    let succeeded = last.status == Status::Succeeded;
+    let laws = [
+        (
+            "was never at the platform",
+            events.iter().all(|(kind, _)| !never.contains(kind)) && last.kling_task_id.is_none(),
+        ),
+        (
+            "reuses an equal task of its tenant",
+            source.tenant == last.tenant && source.relay.reuse.key == last.relay.reuse.key,
+        ),
+        ("reuses what was made", source.reused_from.is_none()),
+        (
+            "has that task's files",
+            !succeeded || source.assets == last.assets,
+        ),
+        (
+            "was stored after that task",
+            !succeeded || source.relay.stored_at <= last.relay.stored_at,
+        ),
+        (
+            "cost nothing",
+            last.deduction.iter().all(|amount| amount.amount.is_zero()),
+        ),
+        (
+            "saved its price",
+            succeeded == last.saved.is_some_and(|saved| !saved.amount.is_zero()),
+        ),
+    ];
+    let broken = laws.into_iter().filter(|(_, holds)| !holds);
+    broken
+        .map(|(law, _)| format!("not so: {id} {law} ({source_id})"))
+        .collect()
 }
 
 /// A request made at most one task, and what it made is known.

@@ -69,6 +69,7 @@ pub(crate) struct Expected {
 pub(crate) struct World {
     pub(crate) sim: Simulator,
     pub(crate) app: App,
+    config: Config,
     http: reqwest::Client,
     submitted: Mutex<HashSet<TaskId>>,
     _node: Node,
@@ -94,11 +95,19 @@ impl World {
         Self {
             sim,
             app: app.expect("the service starts"),
+            config,
             http: client(),
             submitted: Mutex::default(),
             _node: node,
             _data: data,
         }
+    }
+
+    /// Starts another process's worth of these roles on the same broker; stop it before the world.
+    pub(crate) async fn replica(&self, roles: &[Role]) -> App {
+        let recorder = telemetry::recorder("test");
+        let app = App::start(&self.config, roles, Clock::system(), recorder).await;
+        app.expect("the replica starts")
     }
 
     pub(crate) fn control(&self) -> Control {

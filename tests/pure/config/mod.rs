@@ -1,5 +1,6 @@
 //! The configuration: layers, secrets from files, every problem told at once, nothing leaked.
 
+mod prompt;
 mod rules;
 
 use std::collections::BTreeSet;

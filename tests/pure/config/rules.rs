@@ -47,6 +47,35 @@ const BROKEN: &[(&str, &str)] = &[
         "nats.replicas",
     ),
     ("nats = { replicas = 3 }", "nats.replicas"),
+    (
+        "budget = { alert_hook = 'http://hooks.example.com/a-canary' }\n\
+         storage = { allow_private = true }",
+        "budget.alert_hook",
+    ),
+    (
+        "budget = { alert_hook = 'http://127.0.0.1/a-canary' }",
+        "budget.alert_hook",
+    ),
+    (
+        "budget = { alert_hook = 'https://me:pw@hooks.example.com/' }",
+        "budget.alert_hook",
+    ),
+    (
+        "budget = { alert_hook_timeout = '0s' }",
+        "budget.alert_hook_timeout",
+    ),
+    (
+        "budget = { writer = { queue_max = 0 } }",
+        "budget.writer.queue_max",
+    ),
+    (
+        "budget = { writer = { fold_messages_max = 1001 } }",
+        "budget.writer.fold_messages_max",
+    ),
+    (
+        "budget = { writer = { closing_timeout = '1s' } }",
+        "budget.writer.closing_timeout",
+    ),
     ("nats = { url = 'host:4222' }", "nats.url"),
     ("nats = { log_max_bytes = 0 }", "nats.log_max_bytes"),
     ("nats = { commit_timeout = '0s' }", "nats.commit_timeout"),
@@ -67,6 +96,9 @@ const BROKEN: &[(&str, &str)] = &[
         "kling = { base_url = 'https://api.example.com/v1' }",
         "kling.base_url",
     ),
+    ("reuse = { max_age = '0s' }", "reuse.max_age"),
+    ("reuse = { max_age = '34d 1h' }", "reuse.max_age"),
+    ("reuse = { wait_max = '0s' }", "reuse.wait_max"),
     ("kling = { access_key = 'a' }", "kling.secret_key"),
     ("kling = { api_key = '' }", "kling.api_key"),
     ("kling = { max_concurrent = 0 }", "kling.max_concurrent"),
@@ -146,6 +178,46 @@ const BROKEN: &[(&str, &str)] = &[
     ("budget = { time_zone = 'Mars/Base' }", "budget.time_zone"),
     ("budget = { day_starts = '25:00' }", "budget.day_starts"),
     ("budget = { day_starts = '7:00' }", "budget.day_starts"),
+    (
+        "prompt = { negative_prompt = \"a\\nb\" }",
+        "prompt.negative_prompt",
+    ),
+    (
+        "prompt = { moderation = { url = 'http://m.example.com' } }",
+        "prompt.moderation.url",
+    ),
+    (
+        "prompt = { moderation = { url = 'http://127.0.0.1:9' } }",
+        "prompt.moderation.url",
+    ),
+    (
+        "prompt = { moderation = { url = 'https://user:S3CRET@m.example.com' } }",
+        "prompt.moderation.url",
+    ),
+    (
+        "prompt = { moderation = { url = 'https://m.example.com/?key=S3CRET' } }",
+        "prompt.moderation.url",
+    ),
+    (
+        "prompt = { moderation = { key = 'a b' } }",
+        "prompt.moderation.key",
+    ),
+    (
+        "prompt = { moderation = { timeout = '0s' } }",
+        "prompt.moderation.timeout",
+    ),
+    (
+        "prompt = { moderation = { url = 'https://m.example.com', timeout = '20s' } }",
+        "prompt.moderation.timeout",
+    ),
+    (
+        "prompt = { moderation = { response_max_bytes = 10 } }",
+        "prompt.moderation.response_max_bytes",
+    ),
+    (
+        "prompt = { moderation = { concurrency = 0 } }",
+        "prompt.moderation.concurrency",
+    ),
     (
         "dispatcher = { claim_lease = '33s' }",
         "dispatcher.claim_lease",

@@ -24,6 +24,9 @@ const PURE_CRATES: &[&str] = &[
     "rust_decimal",
     "sha2",
     "thiserror",
+    // Text: patterns in linear time, and the forms of Unicode.
+    "regex",
+    "unicode_normalization",
 ];
 
 /// Fails with every breach of one rule.

@@ -1,5 +1,9 @@
 //! Folds wishes into one commit: pure arithmetic over the balances that were read.
 
+mod accept;
+mod settle;
+mod limit;
+
 use std::collections::{BTreeMap, HashSet};
 
 use jiff::Timestamp;
@@ -7,16 +11,11 @@ use rust_decimal::Decimal;
 
 use super::job::{Job, Work};
 use super::{AcceptError, MoneyRules, NewTask};
-use crate::decide::ledger::{
-    Closing, HoldRefused, close, deduct, hold, mark_alerts, remaining, with_limits,
-};
+use crate::decide::ledger::{mark_alerts, with_limits};
 use crate::edge::nats::log::Loaded;
-use crate::model::amount::{Amount, sum_by_unit};
-use crate::model::event::{EventKind, NewEvent};
+use crate::model::event::NewEvent;
 use crate::model::ids::{CommitId, TaskId};
-use crate::model::ledger::{
-    Balance, Basis, BudgetAlert, EntryKind, LedgerEntry, LedgerKey, LedgerOwner,
-};
+use crate::model::ledger::{Balance, BudgetAlert, EntryKind, LedgerEntry, LedgerKey, LedgerOwner};
 use crate::model::task::Task;
 
 /// Where a ledger stands: the sequence of its last entry (0 for none) and the balance after it.
@@ -118,150 +117,12 @@ impl<'a> Fold<'a> {
                 commit_id,
                 ..
             } => self.settle(on, closing, commit_id),
+            Work::SetLimit {
+                change, commit_id, ..
+            } => self.set_limit(change, commit_id),
         }
         self.tasks.extend(ids.into_iter().cloned());
         Ok(())
-    }
-
-    fn accept(&mut self, tasks: &[&NewTask]) -> Result<(), AcceptError> {
-        let counts = (self.entries.len(), self.alerts.len(), self.events.len());
-        let balances = self.balances.clone();
-        for (index, task) in tasks.iter().enumerate() {
-            if let Err((key, refused)) = self.accept_one(task) {
-                let error = self.refusal(tasks, index, &key, refused, &balances);
-                self.entries.truncate(counts.0);
-                self.alerts.truncate(counts.1);
-                self.events.truncate(counts.2);
-                self.balances = balances;
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
-    fn accept_one(&mut self, new: &NewTask) -> Result<(), (LedgerKey, HoldRefused)> {
-        let with_account = self.rules.account_limits.is_some();
-        let mut body = new.event.clone();
-        body.task.estimate = new.hold;
-        body.task.relay.account_held = with_account;
-        body.task.relay.requested_seq = 0;
-        let cause = Cause {
-            commit_id: new.commit_id.clone(),
-            traceparent: new.traceparent.clone(),
-        };
-        for key in keys(&body.task) {
-            let before = self.opened(&key, &cause);
-            let after = hold(&before, new.hold).map_err(|refused| (key.clone(), refused))?;
-            let mut entry = self.entry(EntryKind::Hold, &key, &cause.commit_id);
-            describe(&mut entry, &body.task);
-            entry.unit = Some(new.hold.unit);
-            entry.held_change = new.hold.amount;
-            self.push(key, after, entry, &cause);
-        }
-        let event = NewEvent {
-            kind: EventKind::Requested,
-            n: 1,
-            body,
-        };
-        self.events.push(PlannedEvent {
-            event,
-            on: None,
-            cause,
-        });
-        Ok(())
-    }
-
-    /// Makes the answer with the figures as they were before these tasks.
-    fn refusal(
-        &self,
-        tasks: &[&NewTask],
-        fits: usize,
-        key: &LedgerKey,
-        refused: HoldRefused,
-        balances: &BTreeMap<LedgerKey, Balance>,
-    ) -> AcceptError {
-        if let HoldRefused::NoLimit(unit) = refused {
-            return AcceptError::NoLimit(unit);
-        }
-        let needed = sum_by_unit(tasks.iter().map(|task| task.hold));
-        let before = match balances.get(key) {
-            Some(balance) => balance.clone(),
-            None => self.initial(key),
-        };
-        let left = |amount: &Amount| {
-            let left = remaining(&before, amount.unit).unwrap_or(Decimal::ZERO);
-            Amount::new(left, amount.unit)
-        };
-        AcceptError::BudgetExceeded {
-            owner: key.owner.clone(),
-            remaining: needed.iter().map(left).collect(),
-            needed,
-            fits,
-        }
-    }
-
-    fn settle(&mut self, on: &Loaded, closing: &Closing, commit_id: &CommitId) {
-        let held = on.task.estimate;
-        let cause = Cause {
-            commit_id: commit_id.clone(),
-            traceparent: on.traceparent().map(str::to_owned),
-        };
-        for key in keys(&on.task) {
-            self.settle_one(key, on, closing, &cause);
-        }
-        let mut task = on.task.clone();
-        task.occurred_at = self.now;
-        task.held = Some(held);
-        task.deduction = closing.deduction.clone();
-        task.overrun = closing.overrun.clone();
-        task.relay.settled_at = Some(self.now);
-        self.events.push(PlannedEvent {
-            event: NewEvent::plain(EventKind::Settled, 1, task),
-            on: Some(on.clone()),
-            cause,
-        });
-    }
-
-    fn settle_one(&mut self, key: LedgerKey, on: &Loaded, closing: &Closing, cause: &Cause) {
-        let held = on.task.estimate;
-        let taken = closing
-            .deduction
-            .iter()
-            .filter(|amount| amount.unit == held.unit)
-            .map(|amount| amount.amount)
-            .sum::<Decimal>();
-        let kind = match closing.is_void() {
-            true => EntryKind::Void,
-            false => EntryKind::Settlement,
-        };
-        let before = self.opened(&key, cause);
-        let mut entry = self.entry(kind, &key, &cause.commit_id);
-        describe_end(&mut entry, &on.task);
-        entry.basis = Some(closing.basis);
-        entry.unit = Some(held.unit);
-        let further = entry.clone();
-        entry.held_change = -held.amount;
-        entry.deducted_change = taken;
-        if closing.basis == Basis::Billed {
-            entry.billed = on.task.billing.clone().unwrap_or_default();
-        }
-        entry.overrun = over(closing, held.unit);
-        if kind == EntryKind::Void {
-            entry.reason = on.task.error.as_ref().map(|error| error.code.clone());
-        }
-        self.push(key.clone(), close(&before, held, taken), entry, cause);
-        let others = closing
-            .deduction
-            .iter()
-            .filter(|amount| amount.unit != held.unit);
-        for amount in others {
-            let mut entry = further.clone();
-            entry.unit = Some(amount.unit);
-            entry.deducted_change = amount.amount;
-            entry.overrun = over(closing, amount.unit);
-            let before = self.opened(&key, cause);
-            self.push(key.clone(), deduct(&before, *amount), entry, cause);
-        }
     }
 
     /// Returns the working balance of a ledger; a day without entries is opened with its limits.
@@ -364,22 +225,4 @@ fn describe(entry: &mut LedgerEntry, task: &Task) {
     entry.mode.clone_from(&task.mode);
     entry.duration.clone_from(&task.duration);
     entry.audio = Some(task.audio);
-}
-
-/// Adds what usage reports and reconciliation need once the task has expired.
-fn describe_end(entry: &mut LedgerEntry, task: &Task) {
-    describe(entry, task);
-    entry.outcome = Some(task.status.as_str().to_owned());
-    entry.labels.clone_from(&task.labels);
-    entry.kling_task_id.clone_from(&task.kling_task_id);
-    entry.latency_seconds = task.relay.submitted_at.map(|submitted| {
-        let milliseconds = task.relay.changed_at.duration_since(submitted).as_millis();
-        let milliseconds = i64::try_from(milliseconds.max(0)).unwrap_or(i64::MAX);
-        Decimal::new(milliseconds, 3).normalize()
-    });
-}
-
-fn over(closing: &Closing, unit: crate::model::amount::Unit) -> Vec<Amount> {
-    let of_unit = closing.overrun.iter().filter(|amount| amount.unit == unit);
-    of_unit.copied().collect()
 }

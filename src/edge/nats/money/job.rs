@@ -3,11 +3,15 @@
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{AcceptError, NewTask};
+use super::fold::Heads;
+use super::{AcceptError, LimitChange, NewTask};
 use crate::decide::ledger::Closing;
 use crate::edge::nats::log::{Committed, Loaded, LogError};
 use crate::model::ids::{CommitId, TaskId};
 use crate::model::ledger::{LedgerKey, LedgerOwner};
+
+const SETTLE: &str = "settle a task";
+const SET_LIMIT: &str = "set a limit";
 
 /// One waiter's wish.
 pub(super) struct Job {
@@ -30,6 +34,34 @@ pub(super) enum Work {
         stored: Option<u64>,
         answer: oneshot::Sender<Result<Committed, LogError>>,
     },
+    SetLimit {
+        change: LimitChange,
+        commit_id: CommitId,
+        tries: Tries,
+        stored: bool,
+        answer: oneshot::Sender<Result<(), LogError>>,
+    },
+}
+
+/// The batches in which an entry without a task was sent. No event tells what became of them, but
+/// a batch that was stored stands right behind the entry that it expected to be the last.
+#[derive(Debug, Default)]
+pub(super) struct Tries {
+    batches: Vec<Try>,
+}
+
+/// One batch that was sent.
+#[derive(Clone, Debug)]
+pub(super) struct Try {
+    pub(super) batch: String,
+    /// The ledger's last entry that it expected; 0 for none.
+    pub(super) expected: u64,
+}
+
+impl Tries {
+    pub(super) fn all(&self) -> &[Try] {
+        &self.batches
+    }
 }
 
 impl Job {
@@ -46,6 +78,7 @@ impl Job {
         let gone = match &self.work {
             Work::Accept { answer, .. } => answer.is_closed(),
             Work::Settle { answer, .. } => answer.is_closed(),
+            Work::SetLimit { answer, .. } => answer.is_closed(),
         };
         gone || self.deadline <= now
     }
@@ -53,7 +86,7 @@ impl Job {
     pub(super) fn task_count(&self) -> usize {
         match &self.work {
             Work::Accept { tasks, .. } => tasks.len(),
-            Work::Settle { .. } => 1,
+            Work::Settle { .. } | Work::SetLimit { .. } => 1,
         }
     }
 
@@ -63,6 +96,7 @@ impl Job {
         match &self.work {
             Work::Accept { tasks, .. } => tasks.len() * (1 + ledgers),
             Work::Settle { closing, .. } => 1 + ledgers * closing.deduction.len().max(1),
+            Work::SetLimit { .. } => 1,
         }
     }
 
@@ -70,6 +104,7 @@ impl Job {
         match &self.work {
             Work::Accept { tasks, .. } => tasks.iter().map(|t| &t.event.task.task_id).collect(),
             Work::Settle { on, .. } => vec![&on.task.task_id],
+            Work::SetLimit { .. } => Vec::new(),
         }
     }
 
@@ -94,6 +129,7 @@ impl Job {
                 }
             }
             Work::Settle { on, .. } => add(&on.task, on.task.relay.account_held),
+            Work::SetLimit { change, .. } => keys.push(change.key.clone()),
         }
         keys
     }
@@ -103,7 +139,11 @@ impl Job {
         match self.work {
             Work::Accept { answer, .. } => reply(answer, Err(AcceptError::Unavailable)),
             Work::Settle { answer, .. } => {
-                let operation = "settle a task";
+                let operation = SETTLE;
+                reply(answer, Err(LogError::Unknown { operation }));
+            }
+            Work::SetLimit { answer, .. } => {
+                let operation = SET_LIMIT;
                 reply(answer, Err(LogError::Unknown { operation }));
             }
         }
@@ -114,7 +154,11 @@ impl Job {
         match self.work {
             Work::Accept { answer, .. } => reply(answer, Err(AcceptError::Full)),
             Work::Settle { answer, .. } => {
-                let operation = "settle a task";
+                let operation = SETTLE;
+                reply(answer, Err(LogError::Full { operation }));
+            }
+            Work::SetLimit { answer, .. } => {
+                let operation = SET_LIMIT;
                 reply(answer, Err(LogError::Full { operation }));
             }
         }
@@ -122,16 +166,15 @@ impl Job {
 
     /// Answers that the broker refuses what we do.
     pub(super) fn refuse(self, code: u64, reason: &str) {
+        let error = |operation| LogError::Misconfigured {
+            operation,
+            code,
+            reason: reason.to_owned(),
+        };
         match self.work {
             Work::Accept { answer, .. } => reply(answer, Err(AcceptError::Unavailable)),
-            Work::Settle { answer, .. } => {
-                let error = LogError::Misconfigured {
-                    operation: "settle a task",
-                    code,
-                    reason: reason.to_owned(),
-                };
-                reply(answer, Err(error));
-            }
+            Work::Settle { answer, .. } => reply(answer, Err(error(SETTLE))),
+            Work::SetLimit { answer, .. } => reply(answer, Err(error(SET_LIMIT))),
         }
     }
 
@@ -139,7 +182,7 @@ impl Job {
     pub(super) fn refuse_accept(self, error: AcceptError) {
         match self.work {
             Work::Accept { answer, .. } => reply(answer, Err(error)),
-            Work::Settle { .. } => self.give_up(),
+            Work::Settle { .. } | Work::SetLimit { .. } => self.give_up(),
         }
     }
 
@@ -151,6 +194,7 @@ impl Job {
                 let seq = seqs.first().copied().unwrap_or_default();
                 reply(answer, Ok(Committed::Stored { seq }));
             }
+            Work::SetLimit { answer, .. } => reply(answer, Ok(())),
         }
     }
 
@@ -163,10 +207,23 @@ impl Job {
                 reply(answer, Err(exists.unwrap_or(AcceptError::Unavailable)));
             }
             Work::Settle { answer, .. } => reply(answer, Ok(Committed::MovedOn)),
+            // Only a task can move on.
+            Work::SetLimit { .. } => self.give_up(),
         }
     }
 
-    /// Notes that an earlier try of the same commit has stored a task's event.
+    /// Notes a batch before it is sent, and what it expects of the ledgers.
+    pub(super) fn note_try(&mut self, batch: &str, heads: &Heads) {
+        if let Work::SetLimit { change, tries, .. } = &mut self.work {
+            tries.batches.push(Try {
+                batch: batch.to_owned(),
+                expected: heads.get(&change.key).map_or(0, |head| head.seq),
+            });
+        }
+    }
+
+    /// Notes that an earlier try of the same commit has stored a task's event, or the entry of a
+    /// wish without a task.
     pub(super) fn mark_stored(&mut self, index: usize, seq: u64) {
         match &mut self.work {
             Work::Accept { stored, .. } => {
@@ -175,6 +232,7 @@ impl Job {
                 }
             }
             Work::Settle { stored, .. } => *stored = Some(seq),
+            Work::SetLimit { stored, .. } => *stored = true,
         }
     }
 
@@ -183,6 +241,16 @@ impl Job {
         match &self.work {
             Work::Accept { stored, .. } => stored.clone(),
             Work::Settle { stored, .. } => vec![*stored],
+            Work::SetLimit { .. } => Vec::new(),
+        }
+    }
+
+    /// Tells whether all of it was stored by an earlier try.
+    pub(super) fn is_stored(&self) -> bool {
+        match &self.work {
+            Work::Accept { stored, .. } => stored.iter().all(Option::is_some),
+            Work::Settle { stored, .. } => stored.is_some(),
+            Work::SetLimit { stored, .. } => *stored,
         }
     }
 }

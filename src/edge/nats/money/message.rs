@@ -1,5 +1,5 @@
-//! A fold as messages: ledger entries first, alerts after them, task events last, so that a torn
-//! batch never shows an event without its money.
+//! A fold as messages: alerts first, ledger entries after them, task events last. So a torn batch
+//! never shows an event without its money, nor a threshold marked as alerted without its alert.
 
 use std::collections::HashSet;
 
@@ -21,15 +21,15 @@ pub(super) fn messages(
 ) -> Vec<Outgoing> {
     let mut messages = Vec::with_capacity(fold.message_count());
     let mut checked = HashSet::new();
+    for planned in &fold.alerts {
+        messages.push(alert_message(log, planned));
+    }
     for planned in &mut fold.entries {
         planned.entry.entry_id = format!("{batch}.{}", messages.len() + 1);
         let expected = checked
             .insert(planned.key.clone())
             .then(|| heads.get(&planned.key).map_or(0, |head| head.seq));
         messages.push(entry_message(log, planned, expected));
-    }
-    for planned in &fold.alerts {
-        messages.push(alert_message(log, planned));
     }
     for planned in &fold.events {
         let cause = &planned.cause;

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use rules::{MoneyRules, THRESHOLDS_MAX};
 
-use self::job::{Job, Work};
+use self::job::{Job, Tries, Work};
 use super::log::{Committed, Loaded, Log, LogError, new_commit_id};
 use super::{topology, wire};
 use crate::decide::ledger::Closing;
@@ -43,6 +43,21 @@ pub struct NewTask {
     pub commit_id: CommitId,
     /// The trace that it belongs to, as W3C spells it; one is made without it.
     pub traceparent: Option<String>,
+}
+
+/// One limit of one day, as a person changes it.
+#[derive(Clone, Debug)]
+pub struct LimitChange {
+    /// Whose, and which day.
+    pub key: LedgerKey,
+    /// Of which unit.
+    pub unit: Unit,
+    /// The limit from now on; below what is used, nothing more is accepted.
+    pub limit: Decimal,
+    /// Who changes it.
+    pub who: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// Why tasks were not accepted. But for [`AcceptError::Unavailable`], nothing was written.
@@ -102,9 +117,9 @@ impl Money {
     ) -> Result<Self, LogError> {
         let connections = log.inner.broker.connections();
         repair::repair(&log).await?;
-        let (queue, jobs) = mpsc::channel(rules.queue_max.max(1));
+        let (queue, jobs) = mpsc::channel(rules.bounds.queue_max.max(1));
         let (stopping, stopped) = watch::channel(false);
-        let closing_timeout = rules.closing_timeout;
+        let closing_timeout = rules.bounds.closing_timeout;
         let writer = writer::Writer::new(log.clone(), rules, jobs, connections);
         tokio::spawn(async move {
             writer.run(cancel).await;
@@ -169,6 +184,26 @@ impl Money {
         };
         let operation = "settle a task";
         self.send(work, 0, self.closing_timeout, receiver)
+            .await
+            .unwrap_or(Err(LogError::Unknown { operation }))
+    }
+
+    /// Changes one limit of one day by an entry with who and why; a day without entries is opened
+    /// first. Alerts that are due with the new limit go with it.
+    ///
+    /// # Errors
+    /// [`LogError::Unknown`] when the outcome is unknown: look at the balance.
+    pub async fn set_limit(&self, change: LimitChange, deadline: Duration) -> Result<(), LogError> {
+        let (answer, receiver) = oneshot::channel();
+        let work = Work::SetLimit {
+            change,
+            commit_id: new_commit_id(),
+            tries: Tries::default(),
+            stored: false,
+            answer,
+        };
+        let operation = "set a limit";
+        self.send(work, 0, deadline, receiver)
             .await
             .unwrap_or(Err(LogError::Unknown { operation }))
     }

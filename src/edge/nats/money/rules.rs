@@ -1,10 +1,10 @@
 //! The limits and bounds that the money writer works by.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use rust_decimal::Decimal;
 
+use crate::config::MoneyWriter;
 use crate::decide::ledger::Limits;
 use crate::model::ledger::LedgerOwner;
 
@@ -22,16 +22,8 @@ pub struct MoneyRules {
     pub account_limits: Option<Limits>,
     /// Shares of a limit, each alerted once a day.
     pub thresholds: Vec<Decimal>,
-    /// Requests that may wait for the writer.
-    pub queue_max: usize,
-    /// Tasks in one commit; one request may exceed it alone.
-    pub fold_tasks_max: usize,
-    /// Messages in one commit; one request may exceed it alone.
-    pub fold_messages_max: usize,
-    /// Bytes of events in one commit; one request may exceed it alone.
-    pub fold_bytes_max: usize,
-    /// How long a closing may wait for its commit.
-    pub closing_timeout: Duration,
+    /// Bounds of the queue and of a fold.
+    pub bounds: MoneyWriter,
 }
 
 impl MoneyRules {
@@ -44,11 +36,7 @@ impl MoneyRules {
             tenants: BTreeMap::new(),
             account_limits: None,
             thresholds: vec![Decimal::new(8, 1)],
-            queue_max: 1_024,
-            fold_tasks_max: 200,
-            fold_messages_max: 400,
-            fold_bytes_max: 8 << 20,
-            closing_timeout: Duration::from_secs(15),
+            bounds: MoneyWriter::default(),
         }
     }
 

@@ -26,6 +26,9 @@ mod refusal;
 /// Ledgers remembered at once; past it all are forgotten and read again when needed.
 const HEADS_MAX: usize = 4_096;
 
+/// Before a log that does not answer after a reconnect is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 pub(super) struct Writer {
     log: Log,
     rules: MoneyRules,
@@ -82,6 +85,7 @@ impl Writer {
     }
 
     pub(super) async fn run(mut self, cancel: CancellationToken) {
+        let broker = self.log.inner.broker.clone();
         let mut closing = false;
         loop {
             if self.waiting.is_empty() {
@@ -90,6 +94,12 @@ impl Writer {
                         Some(job) => self.waiting.push_back(job),
                         None => return,
                     },
+                    // A batch that the server's end has torn is repaired at once: the next wish
+                    // may be hours away, and the repair looks at the newest messages only.
+                    () = broker.connected_since(self.connections) => {
+                        self.look_at_new_connection().await;
+                        continue;
+                    }
                     () = cancel.cancelled(), if !closing => {
                         // What waits already is still answered.
                         closing = true;
@@ -98,7 +108,7 @@ impl Writer {
                     }
                 }
             }
-            while self.waiting.len() < self.rules.queue_max {
+            while self.waiting.len() < self.rules.bounds.queue_max {
                 match self.jobs.try_recv() {
                     Ok(job) => self.waiting.push_back(job),
                     Err(_) => break,
@@ -109,8 +119,19 @@ impl Writer {
         }
     }
 
+    async fn look_at_new_connection(&mut self) {
+        if let Err(error) = self.after_reconnect().await {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "the log cannot be looked over yet"
+            );
+            self.log.inner.clock.sleep(LOOK_AGAIN).await;
+        }
+    }
+
     /// Takes what fits into one commit, in order; a big wish goes alone.
     fn take(&mut self) -> Vec<Job> {
+        let bounds = &self.rules.bounds;
         let with_account = self.rules.account_limits.is_some();
         let mut jobs: Vec<Job> = Vec::new();
         let (mut tasks, mut messages, mut bytes) = (0, 0, 0);
@@ -118,9 +139,9 @@ impl Writer {
             tasks += job.task_count();
             messages += job.messages(with_account);
             bytes += job.bytes;
-            let fits = tasks <= self.rules.fold_tasks_max
-                && messages <= self.rules.fold_messages_max
-                && bytes <= self.rules.fold_bytes_max;
+            let fits = tasks <= bounds.fold_tasks_max
+                && messages <= bounds.fold_messages_max
+                && bytes <= bounds.fold_bytes_max;
             if !jobs.is_empty() && !fits {
                 break;
             }
@@ -200,6 +221,9 @@ impl Writer {
             drop(fold);
             attempt.jobs = self.halve(folded);
             return Ok(Next::Again);
+        }
+        for job in &mut folded {
+            job.note_try(&batch, &self.heads);
         }
         let messages = message::messages(&self.log, &mut fold, &self.heads, &batch);
         let count = messages.len() as u64;
@@ -320,9 +344,9 @@ impl Attempt {
 }
 
 /// Returns where the ledgers of a stored fold stand: its messages are the last `count` before and
-/// with `last`.
+/// with `last`, the entries behind the alerts.
 fn new_heads(fold: &Fold<'_>, last: u64, count: u64) -> Heads {
-    let first = last + 1 - count;
+    let first = last + 1 - count + fold.alerts.len() as u64;
     let of_entry = |(index, planned): (usize, &super::fold::PlannedEntry)| {
         let head = Head {
             seq: first + index as u64,

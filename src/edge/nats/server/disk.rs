@@ -9,6 +9,8 @@ use std::process::Command;
 use super::ServerError;
 use crate::config;
 
+/// No stream is of use with less.
+const BOUND_MIN_BYTES: i64 = 1 << 20;
 /// Consumers' state and the server's own files beside the streams.
 const MARGIN_BYTES: u64 = 64 << 20;
 
@@ -32,7 +34,10 @@ pub fn fit_to_disk(nats: &mut config::Nats, data_dir: &Path) -> bool {
         &mut nats.replay_max_bytes,
     ] {
         let share = u128::from(bytes(*bound)) * u128::from(usable) / u128::from(needed);
-        *bound = i64::try_from(share).unwrap_or(i64::MAX);
+        // A bound of 0 would be none at all.
+        *bound = i64::try_from(share)
+            .unwrap_or(i64::MAX)
+            .max(BOUND_MIN_BYTES);
     }
     tracing::warn!(
         available_bytes = available,

@@ -1,17 +1,19 @@
-//! What became of the tasks of a fold: read from the leader, each on its own.
+//! What became of the wishes of a fold: read from the leader, each on its own.
 //!
 //! The exact subject of a commit's event tells whether it was stored; the task's last event does
-//! not, since others may have moved on. Source: broker reference 4.
+//! not, since others may have moved on. An entry without a task is looked for where its batch
+//! would stand. Source: broker reference 4.
 
 use futures::StreamExt;
 use serde_json::json;
 
 use super::Check;
 use crate::edge::nats::log::{Loaded, Log, LogError};
-use crate::edge::nats::money::job::{Job, Work};
+use crate::edge::nats::money::job::{Job, Try, Work};
 use crate::edge::nats::topology;
 use crate::model::event::EventKind;
 use crate::model::ids::{CommitId, TaskId};
+use crate::model::ledger::LedgerKey;
 
 /// Reads in flight at once.
 const CONCURRENCY: usize = 32;
@@ -83,17 +85,27 @@ pub(super) async fn unless_stored(log: &Log, job: Job) -> Option<Job> {
     }
 }
 
-struct Question {
-    task: TaskId,
-    kind: EventKind,
-    commit_id: CommitId,
-    on: Option<Box<Loaded>>,
+/// What a wish asks the log about itself.
+enum Question {
+    /// Has the task an event of this commit?
+    Event {
+        task: TaskId,
+        kind: EventKind,
+        commit_id: CommitId,
+        on: Option<Box<Loaded>>,
+    },
+    /// Has a ledger an entry of this commit?
+    Entry {
+        key: LedgerKey,
+        commit_id: CommitId,
+        tries: Vec<Try>,
+    },
 }
 
 fn questions_of(job: &Job) -> Vec<Option<Question>> {
     match &job.work {
         Work::Accept { tasks, stored, .. } => {
-            let question = |task: &super::super::NewTask| Question {
+            let question = |task: &super::super::NewTask| Question::Event {
                 task: task.event.task.task_id.clone(),
                 kind: EventKind::Requested,
                 commit_id: task.commit_id.clone(),
@@ -103,46 +115,107 @@ fn questions_of(job: &Job) -> Vec<Option<Question>> {
                 |(task, stored): (_, &Option<u64>)| stored.is_none().then(|| question(task));
             tasks.iter().zip(stored).map(of_open).collect()
         }
-        Work::Settle { on, commit_id, .. } => vec![Some(Question {
+        Work::Settle { on, commit_id, .. } => vec![Some(Question::Event {
             task: on.task.task_id.clone(),
             kind: EventKind::Settled,
             commit_id: commit_id.clone(),
             on: Some(on.clone()),
+        })],
+        Work::SetLimit {
+            change,
+            commit_id,
+            tries,
+            ..
+        } => vec![Some(Question::Entry {
+            key: change.key.clone(),
+            commit_id: commit_id.clone(),
+            tries: tries.all().to_vec(),
         })],
     }
 }
 
 impl Question {
     fn concerns(&self, which: &Check) -> bool {
-        match which {
-            Check::None => false,
-            Check::Task(task) => *task == self.task,
-            Check::All => true,
+        match (which, self) {
+            (Check::None, _) => false,
+            (Check::Task(wanted), Question::Event { task, .. }) => wanted == task,
+            (Check::Task(_), Question::Entry { .. }) => false,
+            (Check::All, _) => true,
         }
     }
 
     async fn ask(&self, log: &Log) -> Result<Verdict, LogError> {
-        match self.look(log).await {
+        let verdict = match self {
+            Question::Event {
+                task,
+                kind,
+                commit_id,
+                on,
+            } => event(log, task, *kind, commit_id, on.as_deref()).await,
+            Question::Entry {
+                key,
+                commit_id,
+                tries,
+            } => entry(log, key, commit_id, tries).await,
+        };
+        match verdict {
             Err(LogError::Unavailable { operation }) => Err(LogError::Unavailable { operation }),
             Err(error) => Ok(Verdict::Broken(error)),
             Ok(verdict) => Ok(verdict),
         }
     }
+}
 
-    async fn look(&self, log: &Log) -> Result<Verdict, LogError> {
-        let query = json!({ "last_by_subj": topology::task_prefix(&self.task) });
-        let last = log.read_leader("check a task", &query).await?;
-        let expected = self.on.as_ref().map_or(0, |on| on.seq);
-        if last.as_ref().map_or(0, |last| last.seq) == expected {
-            return Ok(Verdict::Open);
+async fn event(
+    log: &Log,
+    task: &TaskId,
+    kind: EventKind,
+    commit_id: &CommitId,
+    on: Option<&Loaded>,
+) -> Result<Verdict, LogError> {
+    let query = json!({ "last_by_subj": topology::task_prefix(task) });
+    let last = log.read_leader("check a task", &query).await?;
+    let expected = on.map_or(0, |on| on.seq);
+    if last.as_ref().map_or(0, |last| last.seq) == expected {
+        return Ok(Verdict::Open);
+    }
+    match log.last(task, kind).await? {
+        Some(found) if found.commit_id() == Some(commit_id.as_str()) => {
+            Ok(Verdict::Mine(found.seq))
         }
-        match log.last(&self.task, self.kind).await? {
-            Some(found) if found.commit_id() == Some(self.commit_id.as_str()) => {
-                Ok(Verdict::Mine(found.seq))
+        Some(_) | None => Ok(Verdict::Other),
+    }
+}
+
+/// Looks at the entries right behind those that the tries expected to be the last, as far as they
+/// are of a tried batch.
+async fn entry(
+    log: &Log,
+    key: &LedgerKey,
+    commit_id: &CommitId,
+    tries: &[Try],
+) -> Result<Verdict, LogError> {
+    let subject = topology::ledger_subject(key);
+    for tried in tries {
+        let mut seq = tried.expected + 1;
+        loop {
+            let query = json!({ "next_by_subj": subject, "seq": seq });
+            let Some(found) = log.read_leader("check an entry", &query).await? else {
+                break;
+            };
+            if found
+                .batch()
+                .is_none_or(|(batch, _, _)| batch != tried.batch)
+            {
+                break;
             }
-            Some(_) | None => Ok(Verdict::Other),
+            if found.commit_id() == Some(commit_id.as_str()) {
+                return Ok(Verdict::Mine(found.seq));
+            }
+            seq = found.seq + 1;
         }
     }
+    Ok(Verdict::Open)
 }
 
 /// Answers a wish if its verdicts allow it, and returns it otherwise.
@@ -158,22 +231,17 @@ fn apply(mut job: Job, verdicts: Vec<(usize, Verdict)>) -> Option<Job> {
             Verdict::Broken(error) => {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
-                    "a task of a money commit cannot be read"
+                    "what a money commit wrote cannot be read"
                 );
                 job.refuse(0, "a stored event cannot be read");
                 return None;
             }
         }
     }
-    match job
-        .already_stored()
-        .into_iter()
-        .collect::<Option<Vec<u64>>>()
-    {
-        Some(seqs) => {
-            job.succeed(seqs);
-            None
-        }
-        None => Some(job),
+    if !job.is_stored() {
+        return Some(job);
     }
+    let seqs = job.already_stored().into_iter().flatten().collect();
+    job.succeed(seqs);
+    None
 }

@@ -38,6 +38,9 @@ impl Figures {
                 self.add(telemetry::HOLDS, unit, planned.entry.held_change);
             }
             self.add(telemetry::DEDUCTIONS, unit, planned.entry.deducted_change);
+            if let Some(saved) = planned.entry.saved {
+                self.add(telemetry::SAVED, saved.unit, saved.amount);
+            }
             for over in &planned.entry.overrun {
                 self.add(telemetry::OVERRUNS, over.unit, over.amount);
             }

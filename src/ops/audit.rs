@@ -1,0 +1,115 @@
+//! What an operator does, recorded before and after it is done.
+
+use anyhow::{Context, bail};
+use jiff::Timestamp;
+
+use crate::cli::AuditArgs;
+use crate::config::user_name;
+use crate::edge::nats::log::{Log, LogError, new_commit_id};
+use crate::model::audit::{Audit, AuditAction, AuditState, Selection};
+
+/// Longest `--who` and `--reason`, characters.
+const TEXT_MAX: usize = 200;
+
+impl AuditArgs {
+    /// Checks that somebody does it for a reason.
+    ///
+    /// # Errors
+    /// Names the flag.
+    pub fn check(&self) -> anyhow::Result<()> {
+        if self
+            .reason
+            .as_deref()
+            .is_none_or(|reason| reason.trim().is_empty())
+        {
+            bail!("--reason is missing: say why; it is kept with the money");
+        }
+        self.who().context("--who is missing: say who does it")?;
+        let fits = |text: &Option<String>| {
+            text.as_ref()
+                .is_none_or(|text| text.chars().count() <= TEXT_MAX)
+        };
+        if !fits(&self.who) || !fits(&self.reason) {
+            bail!("--who and --reason take at most {TEXT_MAX} characters");
+        }
+        Ok(())
+    }
+
+    /// Returns who does it.
+    #[must_use]
+    pub fn who(&self) -> Option<String> {
+        self.who.clone().or_else(user_name)
+    }
+}
+
+/// One thing that an operator does.
+#[derive(Clone, Debug)]
+pub struct Deed {
+    /// Names it.
+    pub id: String,
+    /// To which messages.
+    pub selection: Selection,
+    /// To whom, for a replay.
+    pub consumer: Option<String>,
+    action: AuditAction,
+    who: String,
+    reason: String,
+}
+
+impl Deed {
+    /// Makes a new one.
+    #[must_use]
+    pub fn new(
+        action: AuditAction,
+        args: &AuditArgs,
+        selection: Selection,
+        consumer: Option<&str>,
+    ) -> Self {
+        Self {
+            id: new_commit_id().as_str().to_owned(),
+            selection,
+            consumer: consumer.map(str::to_owned),
+            action,
+            who: args.who().unwrap_or_default(),
+            reason: args.reason.clone().unwrap_or_default(),
+        }
+    }
+
+    /// Takes one up again.
+    #[must_use]
+    pub fn again(begun: &Audit, args: &AuditArgs) -> Self {
+        Self {
+            id: begun.audit_id.clone(),
+            selection: begun.selection.clone(),
+            consumer: begun.consumer.clone(),
+            action: begun.action,
+            who: args.who().unwrap_or_else(|| begun.who.clone()),
+            reason: args.reason.clone().unwrap_or_else(|| begun.reason.clone()),
+        }
+    }
+
+    /// Records how far it has come.
+    ///
+    /// # Errors
+    /// [`LogError`]; what cannot be recorded must not be done.
+    pub async fn record(
+        &self,
+        log: &Log,
+        state: AuditState,
+        messages: u64,
+        now: Timestamp,
+    ) -> Result<(), LogError> {
+        log.record_audit(&Audit {
+            audit_id: self.id.clone(),
+            action: self.action,
+            state,
+            who: self.who.clone(),
+            reason: self.reason.clone(),
+            selection: self.selection.clone(),
+            consumer: self.consumer.clone(),
+            messages,
+            occurred_at: now,
+        })
+        .await
+    }
+}
