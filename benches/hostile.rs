@@ -2,6 +2,10 @@
 //! resets: how long they take with and without, and what memory the program has. Client, attackers,
 //! program and nats-server share the machine. Run it alone: `make bench-hostile`.
 #![expect(clippy::print_stdout, reason = "printing is what a measurement is for")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a measurement that cannot go on should panic"
+)]
 
 #[path = "../tests/it/hostile/attack.rs"]
 mod attack;

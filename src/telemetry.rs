@@ -50,7 +50,9 @@ metrics_table! {
     KLING_REQUEST = "kling_relay_kling_request_seconds" "histogram" ["endpoint", "result"]
         "Calls to Kling's API by endpoint and result, seconds.";
     KLING_QUERIES = "kling_relay_kling_queries_total" "counter" ["reason"]
-        "Queries to Kling by reason: confirm, billing, quiet, lookup, outputs.";
+        "Queries to Kling by reason: confirm, billing, quiet, lookup, outputs, reconcile.";
+    RECONCILE_DIFFERENCES = "kling_relay_reconcile_differences" "gauge" ["class"]
+        "Tasks of the last audited day that differ from Kling's figures, by class.";
     TASKS_ENDED = "kling_relay_tasks_ended_total" "counter" ["status", "model"]
         "Tasks by terminal status and model.";
     TASKS_ACCEPTED = "kling_relay_tasks_accepted_total" "counter" ["product"]

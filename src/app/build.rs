@@ -30,6 +30,7 @@ use crate::stage::completer::Completer;
 use crate::stage::dispatcher::{DispatchRules, Dispatcher, SlotRules};
 use crate::stage::downloader::Downloader;
 use crate::stage::intake::{Intake, IntakeRules, Retrier};
+use crate::stage::ledger_audit::AuditRules;
 use crate::stage::receiver::Receiver;
 use crate::stage::views::Views;
 
@@ -70,7 +71,7 @@ impl Edges {
             .iter()
             .any(|role| role.calls_kling() || *role == Role::Downloader);
         let kling = if calls {
-            Some(Arc::new(client(config, &clock)?))
+            Some(Arc::new(kling(config, &clock)?))
         } else {
             None
         };
@@ -90,7 +91,11 @@ impl Edges {
     }
 }
 
-fn client(config: &Config, clock: &Clock) -> anyhow::Result<Client> {
+/// Makes a client of Kling's API as it is configured.
+///
+/// # Errors
+/// What is missing or cannot be used.
+pub fn kling(config: &Config, clock: &Clock) -> anyhow::Result<Client> {
     let backoff = Backoff {
         base: config.kling.read_backoff_base,
         cap: config.kling.read_backoff_cap,
@@ -245,6 +250,19 @@ pub(super) fn dispatcher(
         clock,
         rules,
     ))
+}
+
+/// Reads what audits of the ledger go by.
+///
+/// # Errors
+/// The key that cannot be read.
+pub fn audit_rules(config: &Config) -> anyhow::Result<AuditRules> {
+    let budget = &config.budget;
+    let time_zone = jiff::tz::TimeZone::get(&budget.time_zone)
+        .with_context(|| format!("budget.time_zone {:?}", budget.time_zone))?;
+    let day_starts = parse_day_starts(&budget.day_starts)?;
+    let lag = config.reconciler.audit_lag;
+    Ok(AuditRules::new(time_zone, day_starts, lag))
 }
 
 pub(super) fn receiver(config: &Config, edges: &Edges) -> anyhow::Result<Receiver> {

@@ -31,7 +31,7 @@ use crate::stage::runner::Runner;
 use crate::stage::views::Views;
 use crate::telemetry::{self, Recorder};
 
-pub use self::build::{check, day_limits};
+pub use self::build::{audit_rules, check, day_limits, kling};
 
 /// A running service.
 pub struct App {
@@ -381,6 +381,7 @@ impl Wiring<'_> {
             self.views.clone(),
             self.edges.clock.clone(),
             self.config.reconciler.clone(),
+            audit_rules(self.config)?,
         ));
         let stop = self.stop;
         self.supervisor.keep(move || {

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use super::{BatchArgs, BudgetCommand, Cli, Command, EstimateArgs, SimulatorArgs, SubmitArgs};
 use crate::app::{self, App};
@@ -12,10 +13,12 @@ use crate::edge::clock::Clock;
 use crate::model::ids::{Day, TaskId, Tenant};
 use crate::ops::connect::{Connected, Need, connect};
 use crate::ops::output::Output;
+use crate::ops::recover::Recovery;
 use crate::ops::{
-    Usage, batch, budget, dead, estimate, events, replay, requests, schemas, submit, tasks,
+    Usage, batch, budget, dead, estimate, events, recover, replay, requests, schemas, submit, tasks,
 };
 use crate::sim::{SimConfig, Simulator};
+use crate::stage::ledger_audit::limiter;
 use crate::telemetry::{self, LogForm, LogSettings};
 
 /// Done.
@@ -115,6 +118,9 @@ async fn dispatch(cli: &Cli, output: Output) -> anyhow::Result<bool> {
     }
     config.check()?;
     check_arguments(&cli.command).map_err(Usage::of)?;
+    if let Command::Reconcile(args) = &cli.command {
+        args.check(&config).map_err(Usage::of)?;
+    }
     let clock = Clock::system();
     let link = connect(&config, &clock, need(&cli.command)).await?;
     let done = linked(cli, &config, &clock, &link, output).await;
@@ -138,6 +144,17 @@ async fn linked(
         Command::Events(command) => events::run(link, command, clock, output).await,
         Command::Replay(args) => replay::run(link, args, clock, output).await,
         Command::Dead(command) => dead::run(link, command, clock, output).await,
+        Command::Recover(args) => {
+            let recovery = Recovery {
+                link,
+                kling: Arc::new(app::kling(config, clock)?),
+                limiter: limiter(config.reconciler.queries_per_second),
+                clock,
+                args,
+            };
+            Box::pin(recovery.run(output)).await
+        }
+        Command::Reconcile(args) => Box::pin(args.run(config, clock, link, output)).await,
         Command::Budget(BudgetCommand::Show {
             tenant,
             day,
@@ -199,6 +216,7 @@ fn check_arguments(command: &Command) -> anyhow::Result<()> {
         Command::Events(command) => events::check(command)?,
         Command::Replay(args) => replay::check(args)?,
         Command::Dead(command) => dead::check(command)?,
+        Command::Recover(args) => recover::check(args, Clock::system().now())?,
         Command::Budget(BudgetCommand::Set(args)) => {
             budget::wish(args)?;
         }
@@ -211,7 +229,8 @@ fn check_arguments(command: &Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Commands that submit, cancel or change limits go through the service, which alone moves money;
+/// Commands that submit, cancel, correct or change limits go through the service, which alone moves
+/// money;
 /// the others read.
 fn need(command: &Command) -> Need {
     use super::TasksCommand::{Cancel, List};
@@ -221,6 +240,8 @@ fn need(command: &Command) -> Need {
         | Command::Estimate(_)
         | Command::Tasks(List { .. } | Cancel { .. })
         | Command::Budget(BudgetCommand::Set(_)) => Need::Service,
+        Command::Reconcile(args) if args.post => Need::Service,
+        Command::Recover(args) if args.rebuild && !args.dry_run => Need::Service,
         _ => Need::Log,
     }
 }
@@ -228,9 +249,7 @@ fn need(command: &Command) -> Need {
 /// Names the commands that belong to a later version.
 fn later(command: &Command) -> Option<&'static str> {
     match command {
-        Command::Recover(_) => Some("recover"),
         Command::Usage(_) => Some("usage"),
-        Command::Reconcile(_) => Some("reconcile"),
         Command::Doctor(_) => Some("doctor"),
         Command::Smoke(_) => Some("smoke"),
         _ => None,

@@ -7,10 +7,12 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::Role;
 
 mod command;
+mod reconcile;
 mod recovery;
 
 pub use self::command::{interrupted, run};
-pub use self::recovery::{AuditArgs, DeadCommand, LetterArgs, RangeArgs, ReplayArgs};
+pub use self::reconcile::ReconcileArgs;
+pub use self::recovery::{AuditArgs, DeadCommand, LetterArgs, RangeArgs, RecoverArgs, ReplayArgs};
 
 /// The heading of the flags that every command takes.
 const EVERYWHERE: &str = "Everywhere";
@@ -66,8 +68,8 @@ pub enum Command {
     Events(EventsCommand),
     /// Deliver past events again, to one consumer.
     Replay(Box<ReplayArgs>),
-    /// Find at Kling what callbacks never said (not there yet).
-    Recover(LaterArgs),
+    /// Find at Kling what callbacks never said.
+    Recover(RecoverArgs),
     /// List, show, requeue or discard messages that were set aside.
     #[command(subcommand)]
     Dead(DeadCommand),
@@ -76,8 +78,8 @@ pub enum Command {
     /// Show a day's budget, or change its limits.
     #[command(subcommand)]
     Budget(BudgetCommand),
-    /// Compare our ledger with Kling's deduction records (not there yet).
-    Reconcile(LaterArgs),
+    /// Compare our ledger with Kling's deduction records; exit 1 when they differ.
+    Reconcile(ReconcileArgs),
     /// Execute the production checklist (not there yet).
     Doctor(LaterArgs),
     /// Make one cheap real generation, end to end (not there yet).

@@ -67,6 +67,31 @@ pub struct ReplayArgs {
     pub audit: AuditArgs,
 }
 
+/// `recover`
+#[derive(Debug, Args)]
+pub struct RecoverArgs {
+    /// Of tasks that Kling created from this time on (2026-11-21T08:00:00Z); 30 days ago without
+    /// it. A task that ended late was created early.
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    /// Until this time; now without it.
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+    /// Of this tenant.
+    #[arg(long)]
+    pub tenant: Option<String>,
+    /// Say what would be done, and do nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Begin histories anew that the log has lost: state, deductions and assets. Nothing is
+    /// created at Kling.
+    #[arg(long)]
+    pub rebuild: bool,
+    /// Who and why.
+    #[command(flatten)]
+    pub audit: AuditArgs,
+}
+
 /// Which messages that were set aside.
 #[derive(Clone, Debug, Args)]
 pub struct LetterArgs {

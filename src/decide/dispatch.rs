@@ -22,7 +22,8 @@ pub fn may_take(task: &Task, now: Timestamp) -> bool {
         .is_some_and(|claim| claim.until > now);
     let early = task.relay.not_before.is_some_and(|at| at > now);
     // What an earlier result answers is never sent to Kling.
-    waits && !claimed && !early && task.reused_from.is_none()
+    // So is what Kling has already, though the log has lost how.
+    waits && !claimed && !early && task.reused_from.is_none() && !task.relay.rebuilt
 }
 
 /// Claims a task: from here on a create may reach Kling, whatever becomes of us.

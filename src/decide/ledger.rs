@@ -90,6 +90,15 @@ pub fn hold(balance: &Balance, amount: Amount) -> Result<Balance, HoldRefused> {
     Ok(after)
 }
 
+/// Sets an amount aside whatever the limit says: Kling has it already, and only our log did not.
+#[must_use]
+pub fn hold_anyway(balance: &Balance, amount: Amount) -> Balance {
+    let mut after = balance.clone();
+    let unit_balance = after.entry(amount.unit).or_default();
+    unit_balance.held = (unit_balance.held + amount.amount).normalize();
+    after
+}
+
 /// Takes `held` from what is set aside and adds `deducted`, both in the hold's unit.
 #[must_use]
 pub fn close(balance: &Balance, held: Amount, deducted: Decimal) -> Balance {

@@ -16,4 +16,5 @@ pub mod progress;
 pub mod quiet;
 pub mod placement;
 pub mod retry;
+pub mod reconcile;
 pub mod again;

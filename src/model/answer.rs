@@ -72,3 +72,24 @@ pub struct DayBudget {
     #[schemars(with = "BTreeMap<Unit, String>")]
     pub used: BTreeMap<Unit, Decimal>,
 }
+
+/// What became of corrections, by task.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Adjusted {
+    /// Tasks that were corrected.
+    pub posted: u64,
+    /// Tasks whose deduction was what it should be already.
+    pub already: u64,
+    /// Tasks whose deduction is something else by now, or that are not settled: left as they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moved_on: Vec<TaskId>,
+}
+
+/// What became of tasks to be rebuilt.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Rebuilt {
+    /// Histories begun anew.
+    pub begun: u64,
+    /// Tasks that had a history by then.
+    pub known: u64,
+}

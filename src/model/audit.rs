@@ -14,6 +14,10 @@ pub enum AuditAction {
     Requeue,
     /// Messages that were set aside were thrown away.
     Discard,
+    /// Kling's list was searched for what callbacks never said.
+    Recover,
+    /// The same, and histories that the log had lost were begun anew.
+    Rebuild,
 }
 
 /// How far it has come.

@@ -5,6 +5,7 @@ pub mod amount;
 pub mod request;
 pub mod task;
 pub mod observation;
+pub mod deduction;
 pub mod reply;
 pub mod event;
 pub mod ledger;

@@ -1,11 +1,13 @@
 //! What an operator asks of the running service, over HTTP and the broker alike.
 
+use jiff::Timestamp;
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::amount::Unit;
-use super::ids::Day;
+use super::amount::{Amount, Unit};
+use super::ids::{Day, KlingTaskId, TaskId};
+use super::request::Product;
 
 /// Changes one limit of one day: `PUT /v1/budget`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -25,4 +27,67 @@ pub struct SetLimit {
     pub who: String,
     /// Why.
     pub reason: String,
+}
+
+/// Corrects deductions of one tenant's day: `reconcile --post`. A task is corrected only while its
+/// deduction is what the change says, and all of its changes together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Adjust {
+    /// The tenant.
+    pub tenant: String,
+    /// The budget day that holds the money.
+    pub day: Day,
+    /// What changes; at most 200.
+    pub changes: Vec<AdjustChange>,
+    /// Who corrects.
+    pub who: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// One task's deduction in one unit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AdjustChange {
+    /// Whose deduction.
+    pub task_id: TaskId,
+    /// In which unit.
+    pub unit: Unit,
+    /// What our ledger says.
+    #[schemars(with = "String")]
+    pub from: Decimal,
+    /// What it should say.
+    #[schemars(with = "String")]
+    pub to: Decimal,
+}
+
+/// Begins histories anew for tasks that Kling lists and the log has lost: `recover --rebuild`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rebuild {
+    /// At most 200.
+    pub tasks: Vec<LostTask>,
+    /// Who rebuilds.
+    pub who: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// What Kling still knows of a task that the log has lost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LostTask {
+    /// Ours: Kling's `external_task_id`.
+    pub task_id: TaskId,
+    /// Kling's id.
+    pub kling_task_id: KlingTaskId,
+    /// When Kling created it: its budget day.
+    pub created_at: Timestamp,
+    /// What was made, as far as Kling's bill tells.
+    pub product: Product,
+    /// The path that it is read from, where Kling has only the legacy lists for us.
+    pub path: String,
+    /// What Kling deducted; 0 while it has not ended.
+    pub hold: Amount,
 }

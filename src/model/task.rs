@@ -99,7 +99,8 @@ pub enum Generation {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskError {
     /// Stable: `kling-<business code>`, `kling-http-<status>` (an answer without a code),
-    /// `kling-failed`, `moderation`, `cancelled`, `invalid-request`, `idempotency-key-reused`.
+    /// `kling-failed`, `moderation`, `cancelled`, `invalid-request`, `idempotency-key-reused`,
+    /// `reused-result-gone`.
     pub code: String,
     /// What Kling, or the relay, says of it.
     pub message: String,
@@ -209,6 +210,10 @@ pub struct RelayState {
     /// When `stalled` was last written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stalled_at: Option<Timestamp>,
+    /// Whether its history was rebuilt from what Kling says, after the log was lost: Kling has it,
+    /// so it is never created again.
+    #[serde(default)]
+    pub rebuilt: bool,
     /// Which retry of its first task it is; 0 for a task that a caller submitted.
     #[serde(default)]
     pub retries: u32,

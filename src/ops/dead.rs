@@ -295,7 +295,7 @@ impl<'a> Work<'a> {
             AuditAction::Requeue => {
                 format!("{done} given to their stages; they leave the list once handled")
             }
-            AuditAction::Discard | AuditAction::Replay => format!("{done} thrown away"),
+            _ => format!("{done} thrown away"),
         };
         output.result(&document, &text);
         Ok(true)
@@ -318,9 +318,7 @@ impl<'a> Work<'a> {
                 };
                 Ok(log.deliver_again(&letter.message, again).await?)
             }
-            AuditAction::Discard | AuditAction::Replay => {
-                Ok(log.forget_letter(seq, subject).await?)
-            }
+            _ => Ok(log.forget_letter(seq, subject).await?),
         }
     }
 }

@@ -12,7 +12,9 @@ pub mod audit;
 pub mod events;
 pub mod replay;
 pub mod dead;
+pub mod recover;
 pub mod budget;
+pub mod reconcile;
 pub mod schemas;
 
 /// What the caller of a command wrote cannot be used: the exit code says so.

@@ -7,12 +7,12 @@ use schemars::{JsonSchema, schema_for};
 use serde_json::{Value, json};
 
 use super::output::Output;
-use crate::model::answer::{Accepted, AcceptedBatch, DayBudget, Estimates, TaskPage};
+use crate::model::answer::{Accepted, AcceptedBatch, Adjusted, DayBudget, Estimates, TaskPage};
 use crate::model::audit::Audit;
 use crate::model::dead_letter::DeadLetter;
 use crate::model::event::{EventKind, TaskEvent};
 use crate::model::ledger::{BudgetAlert, LedgerEntry};
-use crate::model::operator::SetLimit;
+use crate::model::operator::{Adjust, SetLimit};
 use crate::model::problem::Problem;
 use crate::model::request::TaskRequest;
 use crate::model::task::Task;
@@ -45,6 +45,8 @@ pub fn all() -> Vec<(String, Value)> {
     schemas.push(named::<SetLimit>("http.set-limit", "set-limit"));
     schemas.push(named::<DayBudget>("http.day-budget", "day-budget"));
     schemas.push(named::<Problem>("http.problem", "problem"));
+    schemas.push(named::<Adjust>("internal.adjust", "adjust"));
+    schemas.push(named::<Adjusted>("internal.adjusted", "adjusted"));
     schemas.push(named::<DeadLetter>("internal.dead-letter", "dead-letter"));
     schemas
 }

@@ -14,10 +14,11 @@ use serde_json::{Value, json};
 
 use super::catalogue::{Pack, Standard};
 use super::clock;
+use super::deduct::{Deduction, Purse};
 use super::query::{Cursor, limit};
 use super::reply::{self, Refusal};
 use super::server::Sim;
-use super::state::{Deduction, State};
+use super::state::State;
 use super::task::Task;
 
 /// `GET /account/costs`
@@ -44,12 +45,12 @@ pub(super) async fn costs(
     let infos: Vec<Value> = state
         .packs
         .iter()
-        .filter(|(pack, _)| wanted.is_none_or(|name| *name == pack_name(**pack)))
+        .filter(|(pack, _)| wanted.is_none_or(|name| *name == pack_name(**pack, 1)))
         .map(|(pack, balance)| {
             let empty = balance.remaining <= Decimal::ZERO;
             json!({
-                "resource_pack_name": pack_name(*pack),
-                "resource_pack_id": pack_id(*pack),
+                "resource_pack_name": pack_name(*pack, 1),
+                "resource_pack_id": pack_id(*pack, 1),
                 "resource_pack_type": "decreasing_total",
                 "total_quantity": number(balance.total),
                 "remaining_quantity": number(balance.remaining),
@@ -67,12 +68,12 @@ pub(super) async fn costs(
     reply::ok(data)
 }
 
-fn pack_name(pack: Pack) -> String {
-    format!("Simulator-{}-pack", pack.name())
+fn pack_name(pack: Pack, which: u8) -> String {
+    format!("Simulator-{}-pack-{which}", pack.name())
 }
 
-fn pack_id(pack: Pack) -> String {
-    format!("simulator-{}", pack.name())
+fn pack_id(pack: Pack, which: u8) -> String {
+    format!("simulator-{}-{which}", pack.name())
 }
 
 /// A decimal as a JSON number, without passing through a float of ours.
@@ -89,7 +90,7 @@ pub(super) async fn package_ledger(
     ledger(&sim, &headers, &body, true)
 }
 
-/// `POST /account/billing/balance`: everything here is paid from packs, so it is always empty.
+/// `POST /account/billing/balance`: what was paid in cash.
 pub(super) async fn balance_ledger(
     Shared(sim): Shared<Arc<Sim>>,
     headers: HeaderMap,
@@ -113,37 +114,44 @@ fn ledger(sim: &Sim, headers: &HeaderMap, body: &[u8], packages: bool) -> Respon
 fn page(state: &State, body: &Value, packages: bool) -> Result<Value, Refusal> {
     let cursor = Cursor::read(body, None)?;
     let limit = limit(body, 500)?;
-    let mut lines: Vec<(&Deduction, &Task)> = state
-        .ledger
-        .iter()
-        .filter_map(|line| Some((line, state.tasks.get(&line.task)?)))
-        .filter(|(line, task)| {
-            packages
-                && line.task < cursor.before
+    // A record's place is its cursor: one task may have several.
+    let mut lines: Vec<(u64, &Deduction, &Task)> = (1..)
+        .zip(&state.records)
+        .filter_map(|(place, line)| Some((place, line, state.tasks.get(&line.task)?)))
+        .filter(|(place, line, task)| {
+            packages == (line.purse != Purse::Cash)
+                && *place < cursor.before
                 && (cursor.start_ms..=cursor.end_ms).contains(&task.created_ms)
-                && passes(task, &body["filters"])
+                && passes(line, task, &body["filters"])
         })
         .collect();
-    lines.sort_by_key(|(line, _)| std::cmp::Reverse(line.task));
+    lines.reverse();
     let has_more = lines.len() > limit;
     lines.truncate(limit);
-    let detail: Vec<Value> = lines.iter().map(|(line, task)| entry(line, task)).collect();
+    let detail: Vec<Value> = lines
+        .iter()
+        .map(|(_, line, task)| entry(line, task))
+        .collect();
     let mut data = json!({ "result": { "detail": detail, "count": detail.len() } });
-    if let Some((line, _)) = lines.last().filter(|_| has_more) {
-        data["next_cursor"] = json!(cursor.encode(line.task));
+    if let Some((place, ..)) = lines.last().filter(|_| has_more) {
+        data["next_cursor"] = json!(cursor.encode(*place));
     }
     data["has_more"] = json!(has_more);
     Ok(data)
 }
 
 /// Values of one key are alternatives; different keys must all agree.
-fn passes(task: &Task, filters: &Value) -> bool {
+fn passes(line: &Deduction, task: &Task, filters: &Value) -> bool {
+    let of_pack = |word: fn(Pack, u8) -> String| match line.purse {
+        Purse::Pack(pack, which) => word(pack, which),
+        Purse::Cash => String::new(),
+    };
     filters.as_array().into_iter().flatten().all(|filter| {
         let actual = match filter["key"].as_str() {
             Some("api_key_name") => task.key_name.clone(),
-            Some("product_type") => task.product.pack.name().to_owned(),
-            Some("package_name") => pack_name(task.product.pack),
-            Some("package_id") => pack_id(task.product.pack),
+            Some("product_type") => line.purse.name().to_owned(),
+            Some("package_name") => of_pack(pack_name),
+            Some("package_id") => of_pack(pack_id),
             _ => return true,
         };
         filter["values"]
@@ -157,7 +165,7 @@ fn entry(line: &Deduction, task: &Task) -> Value {
         .outputs
         .first()
         .map_or("", |output| output.duration.as_str());
-    json!({
+    let mut entry = json!({
         "task_id": task.id.to_string(),
         "api_key_name": task.key_name,
         "product_function": task.product.name,
@@ -169,9 +177,24 @@ fn entry(line: &Deduction, task: &Task) -> Value {
         "voice_control": task.ask.voice,
         "deduction_time": line.at_ms.to_string(),
         "deduction_amount": number(line.amount),
-        "package_id": pack_id(task.product.pack),
-        "product_type": task.product.pack.name(),
-        "unit_before_deduction": number(line.before),
-        "unit_after_deduction": number(line.after),
-    })
+    });
+    let own = match line.purse {
+        Purse::Pack(pack, which) => json!({
+            "package_id": pack_id(pack, which),
+            "product_type": pack.name(),
+            "unit_before_deduction": number(line.before),
+            "unit_after_deduction": number(line.after),
+        }),
+        Purse::Cash => json!({
+            "cash_type": "balance",
+            "balance_before_deduction": number(line.before),
+            "balance_after_deduction": number(line.after),
+            "list_price": number(line.amount),
+            "currency": "USD",
+        }),
+    };
+    if let (Some(entry), Value::Object(own)) = (entry.as_object_mut(), own) {
+        entry.extend(own);
+    }
+    entry
 }

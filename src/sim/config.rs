@@ -111,6 +111,8 @@ pub struct PackUnits {
     pub image: Decimal,
     /// Try-on units.
     pub try_on: Decimal,
+    /// US dollars on the cash balance, which pays where a tag says so.
+    pub cash: Decimal,
 }
 
 impl Default for PackUnits {
@@ -120,6 +122,7 @@ impl Default for PackUnits {
             video: ample,
             image: ample,
             try_on: ample,
+            cash: ample,
         }
     }
 }

@@ -14,9 +14,10 @@ use super::catalogue::Pack;
 use super::faults::FaultPlan;
 use super::forge::{self, Forgery};
 use super::server::Sim;
+use super::state::Wanted;
 use super::stats::SimStats;
 use super::task::Task;
-use super::{SimError, lifecycle, signature};
+use super::{SimError, clock, lifecycle, signature};
 
 /// The controls of one simulator.
 #[derive(Clone)]
@@ -47,8 +48,10 @@ pub struct SimTask {
     pub pack: String,
     /// List price in units of that pack.
     pub price: Decimal,
-    /// Units deducted, once it has ended.
+    /// Units that it says were deducted, once it has ended.
     pub deducted: Option<Decimal>,
+    /// US dollars that it says were deducted beside them.
+    pub paid_cash: Decimal,
     /// Signed URLs of its outputs.
     pub urls: Vec<String>,
     /// Created, Unix ms.
@@ -71,6 +74,7 @@ impl SimTask {
             pack: task.product.pack.name().to_owned(),
             price: task.price,
             deducted: task.deducted,
+            paid_cash: task.paid_cash,
             urls: task
                 .outputs
                 .iter()
@@ -204,6 +208,20 @@ impl Control {
         callbacks::dispatch(&self.sim, lifecycle::begin(&self.sim, id));
         callbacks::dispatch(&self.sim, lifecycle::end(&self.sim, id));
         true
+    }
+
+    /// Adds a text-to-video task that somebody else made with this account, ended and paid for;
+    /// answers the platform's id.
+    pub fn add_foreign(&self, external_id: Option<&str>, units: Decimal) -> String {
+        let wanted = Wanted::foreign(external_id, units);
+        let id = self
+            .sim
+            .state()
+            .insert(wanted, Arc::default(), clock::now_ms());
+        // Nobody is called back: it has no address.
+        lifecycle::begin(&self.sim, id);
+        lifecycle::end(&self.sim, id);
+        id.to_string()
     }
 
     /// Whether every task has ended and no callback is under way or held.

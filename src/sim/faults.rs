@@ -27,6 +27,13 @@
 //! | `billing=over:2.5` | 2.5 units more than the list price |
 //! | `billing=amount:7` | exactly 7 units, even when failed |
 //! | `billing=split` | the amount in two entries (new standard) |
+//! | `billing=cash` | paid from the cash balance instead, at list price |
+//! | `billing=mixed:0.5` | 0.5 units from the pack, the rest from the cash balance |
+//! | `record=missing` | no deduction record; the task's own bill stays as it is, here and below |
+//! | `record=amount:7` | the record says 7 units |
+//! | `record=twice` | the record stands there twice |
+//! | `record=split` | two records, of two packs, that add up |
+//! | `record=cash`, `record=pack:image` | the record is one of cash, or of another pack |
 //! | `cdn=truncate` | full `Content-Length`, half the bytes, then cut |
 //! | `cdn=500x2` | any error status, here for the first 2 requests of each file |
 //! | `cdn=slow:5s` | the body trickles over this time |

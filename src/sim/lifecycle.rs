@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use rust_decimal::Decimal;
-
 use super::callbacks::{self, Outgoing};
 use super::catalogue::Yield;
 use super::cdn::{self, Place};
+use super::deduct::deduct;
 use super::faults::chance;
 use super::server::Sim;
-use super::state::{Deduction, State};
-use super::tags::{BillingFault, CallbackFault, CdnFault, Moment};
+use super::tags::{CallbackFault, CdnFault, Moment};
 use super::task::{Output, Status, Task};
 use super::{clock, media};
 
@@ -108,41 +106,6 @@ fn failure(task: &Task) -> Option<&'static str> {
         }
         Some(_) => Some("Generation failed"),
     }
-}
-
-/// Units are deducted at the end; a task that failed before generation costs nothing.
-///
-/// Source: platform reference 7.4.
-fn deduct(state: &mut State, id: u64) {
-    let Some(task) = state.tasks.get_mut(&id) else {
-        return;
-    };
-    let Some(balance) = state.packs.get_mut(&task.product.pack) else {
-        return;
-    };
-    let mut amount = if task.status == Status::Failed {
-        Decimal::ZERO
-    } else {
-        task.price
-    };
-    for fault in &task.faults.billing {
-        match fault {
-            BillingFault::Over(more) => amount += more,
-            BillingFault::Amount(exact) => amount = *exact,
-            BillingFault::None | BillingFault::Never | BillingFault::Split => {}
-        }
-    }
-    balance.reserved -= task.price;
-    let before = balance.remaining;
-    balance.remaining -= amount;
-    task.deducted = Some(amount);
-    state.ledger.push(Deduction {
-        task: id,
-        at_ms: task.updated_ms,
-        amount,
-        before,
-        after: balance.remaining,
-    });
 }
 
 fn outputs(sim: &Sim, task: &Task, ids: &[u64]) -> Vec<Output> {

@@ -6,10 +6,10 @@
 //! that one misreading of Kling's protocol is not made twice. What can go wrong is in [`faults`].
 //!
 //! Reading order: `catalogue` (products), `task` (shapes), `state` (the account), `create`,
-//! `lifecycle`, `callbacks`, `query`, `account`, `cdn`, then [`Control`] and [`Forgery`].
+//! `lifecycle`, `deduct`, `callbacks`, `query`, `account`, `cdn`, then [`Control`] and [`Forgery`].
 //!
-//! Deliberately absent: generation itself, cash billing, the consumer web site, rate limits
-//! other than slots (the platform documents none), persistence.
+//! Deliberately absent: generation itself, cash billing unless a tag asks for it, the consumer web
+//! site, rate limits other than slots (the platform documents none), persistence.
 
 pub mod config;
 pub mod faults;
@@ -23,6 +23,7 @@ mod cdn;
 mod clock;
 mod control;
 mod create;
+mod deduct;
 mod forge;
 mod lifecycle;
 mod media;

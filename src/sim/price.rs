@@ -27,6 +27,20 @@ pub(super) struct Ask {
 }
 
 impl Ask {
+    /// A silent video of five seconds.
+    pub(super) fn plain() -> Self {
+        Self {
+            resolution: "720p".to_owned(),
+            seconds: 5,
+            sound: "off".to_owned(),
+            video_input: false,
+            voice: false,
+            image_input: false,
+            count: 1,
+            prompt: String::new(),
+        }
+    }
+
     /// Reads a create body. `Err` carries the field's path and the value that was refused.
     pub(super) fn read(
         product: &Product,

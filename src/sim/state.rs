@@ -7,8 +7,9 @@ use rust_decimal::Decimal;
 use serde_json::Value;
 
 use super::callbacks::Outgoing;
-use super::catalogue::{Pack, Product, Standard};
+use super::catalogue::{PRODUCTS, Pack, Product, Standard};
 use super::config::SimConfig;
+use super::deduct::Deduction;
 use super::faults::FaultPlan;
 use super::price::Ask;
 use super::reply::Refusal;
@@ -37,6 +38,26 @@ pub(super) struct Wanted {
     pub(super) price: Decimal,
 }
 
+impl Wanted {
+    /// What somebody else asked for beside us: a text-to-video task at this price.
+    pub(super) fn foreign(external_id: Option<&str>, price: Decimal) -> Self {
+        let product = &PRODUCTS[0];
+        Self {
+            standard: Standard::New,
+            product,
+            model: "kling-2.6".to_owned(),
+            version: "kling-2.6".to_owned(),
+            external_id: external_id.map(str::to_owned),
+            callback_url: None,
+            watermark: false,
+            key_name: "somebody-else".to_owned(),
+            body: Value::Null,
+            ask: Ask::plain(),
+            price,
+        }
+    }
+}
+
 /// What became of a create.
 pub(super) enum Admission {
     Created { id: u64, fault: Option<CreateFault> },
@@ -60,23 +81,16 @@ pub(super) struct Balance {
     pub(super) reserved: Decimal,
 }
 
-/// One line of the deduction ledger.
-#[derive(Debug, Clone)]
-pub(super) struct Deduction {
-    pub(super) task: u64,
-    pub(super) at_ms: i64,
-    pub(super) amount: Decimal,
-    pub(super) before: Decimal,
-    pub(super) after: Decimal,
-}
-
 /// Everything the platform remembers.
 pub(super) struct State {
     pub(super) tasks: BTreeMap<u64, Task>,
     pub(super) external: HashMap<String, u64>,
     pub(super) pools: BTreeMap<String, Pool>,
     pub(super) packs: BTreeMap<Pack, Balance>,
-    pub(super) ledger: Vec<Deduction>,
+    /// What is left of the cash balance, in US dollars.
+    pub(super) cash: Decimal,
+    /// Every deduction, oldest first.
+    pub(super) records: Vec<Deduction>,
     pub(super) plan: FaultPlan,
     pub(super) secrets: Vec<String>,
     pub(super) held: Vec<Outgoing>,
@@ -104,7 +118,8 @@ impl State {
                 (Pack::Image, balance(config.packs.image)),
                 (Pack::TryOn, balance(config.packs.try_on)),
             ]),
-            ledger: Vec::new(),
+            cash: config.packs.cash,
+            records: Vec::new(),
             plan: config.faults.clone(),
             secrets: config.webhook_secrets.clone(),
             held: Vec::new(),
@@ -218,7 +233,8 @@ impl State {
         Ok(())
     }
 
-    fn insert(&mut self, wanted: Wanted, faults: Arc<Faults>, now_ms: i64) -> u64 {
+    /// Adds a task whose create has passed every check.
+    pub(super) fn insert(&mut self, wanted: Wanted, faults: Arc<Faults>, now_ms: i64) -> u64 {
         let id = self.mint_id(now_ms);
         let slots = slots(&wanted);
         let pool = pool_name(wanted.product.pack, &wanted.version);
@@ -262,6 +278,7 @@ impl State {
             visible_ms: now_ms + lag_ms,
             outputs: Vec::new(),
             deducted: None,
+            paid_cash: Decimal::ZERO,
             lookups: 0,
             downloads: Vec::new(),
             deferred: None,
@@ -280,9 +297,9 @@ impl State {
         for (name, pool) in &self.pools {
             stats.max_slots.insert(name.clone(), pool.most);
         }
-        for line in &self.ledger {
-            let pack = self.tasks[&line.task].product.pack.name().to_owned();
-            *stats.deductions.entry(pack).or_default() += line.amount;
+        for line in &self.records {
+            let purse = line.purse.name().to_owned();
+            *stats.deductions.entry(purse).or_default() += line.amount;
         }
         for amount in stats.deductions.values_mut() {
             *amount = amount.normalize();

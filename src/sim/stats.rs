@@ -25,7 +25,7 @@ pub struct SimStats {
     pub tasks: Counts,
     /// The most slots ever taken at once, by pool (`video:kling-2.6`).
     pub max_slots: BTreeMap<String, u32>,
-    /// Units deducted so far by pack type; exact.
+    /// Deducted so far, by pack type in units and `cash` in US dollars; exact.
     pub deductions: BTreeMap<String, Decimal>,
 }
 

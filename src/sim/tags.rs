@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use rust_decimal::Decimal;
 
+use super::catalogue::Pack;
+
 /// The faults of one task.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Faults {
@@ -16,6 +18,7 @@ pub(super) struct Faults {
     pub(super) lag: Option<Duration>,
     pub(super) lookup: Vec<Counted<u32>>,
     pub(super) billing: Vec<BillingFault>,
+    pub(super) record: Vec<RecordFault>,
     pub(super) cdn: Vec<Counted<CdnFault>>,
     pub(super) callback: Vec<(CallbackFault, Option<Moment>)>,
 }
@@ -75,6 +78,19 @@ pub(super) enum BillingFault {
     Over(Decimal),
     Amount(Decimal),
     Split,
+    /// Paid in cash, but for so many units.
+    Cash(Decimal),
+}
+
+/// What happens to the deduction records, while the task's own bill stays as it is.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum RecordFault {
+    Missing,
+    Amount(Decimal),
+    Twice,
+    Split,
+    Cash,
+    Pack(Pack),
 }
 
 /// What happens to a download.
@@ -157,6 +173,7 @@ impl Faults {
                 }
             },
             "billing" => self.billing.push(billing_fault(value)?),
+            "record" => self.record.push(record_fault(value)?),
             "cdn" => self.cdn.push(cdn_fault(value)?),
             "callback" => self.callback.push(callback_fault(value)?),
             _ => return None,
@@ -217,8 +234,25 @@ fn billing_fault(value: &str) -> Option<BillingFault> {
         None if value == "none" => BillingFault::None,
         None if value == "never" => BillingFault::Never,
         None if value == "split" => BillingFault::Split,
+        None if value == "cash" => BillingFault::Cash(Decimal::ZERO),
+        Some(("mixed", units)) => BillingFault::Cash(units.parse().ok()?),
         Some(("over", amount)) => BillingFault::Over(amount.parse().ok()?),
         Some(("amount", amount)) => BillingFault::Amount(amount.parse().ok()?),
+        _ => return None,
+    })
+}
+
+fn record_fault(value: &str) -> Option<RecordFault> {
+    Some(match value.split_once(':') {
+        None if value == "missing" => RecordFault::Missing,
+        None if value == "twice" => RecordFault::Twice,
+        None if value == "split" => RecordFault::Split,
+        None if value == "cash" => RecordFault::Cash,
+        Some(("amount", amount)) => RecordFault::Amount(amount.parse().ok()?),
+        Some(("pack", name)) => {
+            let packs = [Pack::Video, Pack::Image, Pack::TryOn];
+            RecordFault::Pack(packs.into_iter().find(|pack| pack.name() == name)?)
+        }
         _ => return None,
     })
 }

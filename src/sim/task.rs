@@ -95,8 +95,10 @@ pub(super) struct Task {
     pub(super) updated_ms: i64,
     pub(super) visible_ms: i64,
     pub(super) outputs: Vec<Output>,
-    /// What was deducted, once the task has ended.
+    /// Units that it says were deducted, once it has ended.
     pub(super) deducted: Option<Decimal>,
+    /// US dollars that it says were deducted beside them.
+    pub(super) paid_cash: Decimal,
     /// Look-ups by id so far, for faults that strike the first few.
     pub(super) lookups: u32,
     /// Downloads so far by output and file.
@@ -182,7 +184,16 @@ impl Task {
             let half = (amount / Decimal::TWO).round_dp(2);
             return json!([entry(half), entry(amount - half)]);
         }
-        json!([entry(amount)])
+        if self.paid_cash.is_zero() {
+            return json!([entry(amount)]);
+        }
+        let dollars = self.paid_cash.normalize().to_string();
+        let cash = json!({ "charge_type": "cash", "amount": dollars, "cash_type": "balance",
+            "currency": "USD", "list_price": dollars });
+        match amount.is_zero() {
+            true => json!([cash]),
+            false => json!([entry(amount), cash]),
+        }
     }
 
     fn new_output(&self, output: &Output) -> Value {
@@ -224,6 +235,11 @@ impl Task {
         if let Some(amount) = self.shown_deduction(reader) {
             let amount = amount.normalize().to_string();
             data.insert("final_unit_deduction".to_owned(), json!(amount));
+            if !self.paid_cash.is_zero() {
+                let dollars = self.paid_cash.normalize().to_string();
+                let cash = json!({ "quota": dollars, "list_price": dollars });
+                data.insert("final_balance_deduction".to_owned(), cash);
+            }
         }
         data.insert("created_at".to_owned(), json!(self.created_ms));
         data.insert("updated_at".to_owned(), json!(self.updated_ms));

@@ -7,6 +7,7 @@ pub mod intake;
 pub mod dispatcher;
 pub mod receiver;
 pub mod completer;
+pub mod ledger_audit;
 pub mod reconciler;
 pub mod downloader;
 pub mod accountant;

@@ -3,10 +3,8 @@
 //! It decides nothing about a task's status: what it reads takes the callbacks' own path.
 
 use std::collections::HashMap;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +18,7 @@ use crate::model::ids::TaskId;
 use crate::model::observation::Proof;
 use crate::model::reply::CallFailure;
 use crate::model::request::Product;
+use crate::stage::ledger_audit::{AuditRules, LedgerAudit, Limiter, limiter};
 use crate::stage::look_up::look_up;
 use crate::stage::views::{OpenTask, Views};
 use crate::telemetry;
@@ -32,7 +31,8 @@ pub struct Reconciler {
     views: Views,
     clock: Clock,
     rules: config::Reconciler,
-    limiter: DefaultDirectRateLimiter,
+    limiter: Limiter,
+    audit: LedgerAudit,
 }
 
 /// The questions asked about a task that has stayed silent.
@@ -44,7 +44,7 @@ struct Asked {
 }
 
 impl Reconciler {
-    /// Makes the stage with its bound of queries.
+    /// Makes the stage with its bound of queries, which its audits share.
     #[must_use]
     pub fn new(
         log: Log,
@@ -52,22 +52,38 @@ impl Reconciler {
         views: Views,
         clock: Clock,
         rules: config::Reconciler,
+        audit: AuditRules,
     ) -> Self {
-        let per_second = NonZeroU32::new(rules.queries_per_second).unwrap_or(NonZeroU32::MIN);
-        // No burst: the bound holds in every second.
-        let quota = Quota::per_second(per_second).allow_burst(NonZeroU32::MIN);
+        let limiter = limiter(rules.queries_per_second);
+        let audit = LedgerAudit::new(
+            log.clone(),
+            kling.clone(),
+            clock.clone(),
+            limiter.clone(),
+            audit,
+        );
         Self {
             log,
             kling,
             views,
             clock,
             rules,
-            limiter: RateLimiter::direct(quota),
+            limiter,
+            audit,
         }
     }
 
-    /// Sweeps until stopped.
+    /// Sweeps until stopped, and audits every day beside it.
     pub async fn run(&self, stop: CancellationToken) {
+        let audits = async {
+            if !self.rules.audit_every.is_zero() {
+                self.audit.keep(self.rules.audit_every, stop.clone()).await;
+            }
+        };
+        tokio::join!(self.sweeps(stop.clone()), Box::pin(audits));
+    }
+
+    async fn sweeps(&self, stop: CancellationToken) {
         self.views.caught_up().await;
         let mut asked = HashMap::new();
         while !stop.is_cancelled() {

@@ -136,7 +136,6 @@ impl History {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::print_stderr, reason = "the seed repeats a failure")]
 async fn any_history_adds_up_whatever_is_lost() {
     let read = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let seed = read("HISTORY_SEED").unwrap_or_else(rand::random::<u64>);

@@ -104,6 +104,7 @@ pub(crate) fn task(id: &TaskId, hold: Amount) -> Task {
             changed_at: now,
             stalled: 0,
             stalled_at: None,
+            rebuilt: false,
             retries: 0,
             submitted_at: None,
             outputs: 0,

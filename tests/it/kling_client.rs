@@ -1,5 +1,6 @@
 //! Calls to Kling: what is sent, and what becomes of every kind of answer.
 
+mod lists;
 mod queries;
 
 use std::io::Write;

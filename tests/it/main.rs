@@ -26,6 +26,8 @@ mod private_server;
 mod program;
 mod prompt;
 mod races;
+mod reconcile;
+mod recover;
 mod schema;
 mod scripted_kling;
 mod sim;

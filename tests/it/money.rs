@@ -1,5 +1,6 @@
 //! The money writer: holds, settlements, refusals and alerts.
 
+mod adjust;
 mod closings;
 mod limits;
 

@@ -81,6 +81,7 @@ pub(crate) fn task(status: Status) -> Task {
             changed_at: at,
             stalled: 0,
             stalled_at: None,
+            rebuilt: false,
             retries: 0,
             submitted_at: None,
             outputs: 0,

@@ -287,6 +287,12 @@ fn reconciler(reconciler: &Reconciler, found: &mut Findings) {
         text(stalled),
         fix,
     );
+    let (every, lag) = (reconciler.audit_every, reconciler.audit_lag);
+    let whole = every.as_secs() % DAY.as_secs() == 0 && every <= 30 * DAY;
+    let fix = "expected whole days, at most 30d: Kling lists no older task; \"0s\" is off";
+    found.require(whole, "reconciler.audit_every", text(every), fix);
+    let fix = "at most 7d: Kling's statistics stay behind by 12h at most";
+    found.require(lag <= 7 * DAY, "reconciler.audit_lag", text(lag), fix);
     let queries = reconciler.queries_per_second;
     let fits = (1..=100).contains(&queries);
     found.require(

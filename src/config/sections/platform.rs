@@ -132,4 +132,10 @@ pub struct Reconciler {
     pub stalled_after: Duration,
     /// Bound of the queries.
     pub queries_per_second: u32,
+    /// Between two audits of our ledger against Kling's records, in whole days; 0: none.
+    #[serde(with = "super::super::duration")]
+    pub audit_every: Duration,
+    /// How long Kling's records may stay behind what it took.
+    #[serde(with = "super::super::duration")]
+    pub audit_lag: Duration,
 }

@@ -4,6 +4,7 @@
 //! nothing, so they are repeated here, as the decision handed in at construction says.
 
 mod query;
+mod list;
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use reqwest::{Method, Response};
 use serde_json::Value;
 use url::Url;
 
+pub use list::{PAGE_MAX, PageOf, Span};
 pub use query::{Answer, IDS_MAX, LookUp, QueryReason, Sight};
 
 use super::auth::{Credentials, InvalidCredentials};

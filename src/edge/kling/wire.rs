@@ -9,12 +9,14 @@
 mod answer;
 mod billing;
 mod outputs;
+mod records;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use url::Url;
 
 pub use answer::{Entry, Envelope, Page, parse_envelope, parse_page, parse_tasks, says_not_found};
+pub use records::{RecordPage, RecordSource, parse_records};
 
 use crate::model::amount::Unit;
 use crate::model::ids::{KlingTaskId, TaskId};

@@ -49,6 +49,10 @@ pub const LISTINGS: &str = "kling.v1.*.list";
 /// Operators' changes of a day's limit over request/reply. Internal, so that neither a stream keeps
 /// it nor a consumer's account may use it.
 pub const SET_LIMIT: &str = "kling.operator.v1.set-limit";
+/// Operators' corrections of deductions over request/reply, internal likewise.
+pub const ADJUST: &str = "kling.operator.v1.adjust";
+/// Operators' wishes to begin lost histories anew over request/reply, internal likewise.
+pub const REBUILD: &str = "kling.operator.v1.rebuild";
 /// Every stored callback; probes stand beside them, not among them.
 pub const STORED_CALLBACKS: &str = "kling.callback.v1.>";
 
@@ -106,6 +110,12 @@ pub fn events_of_kind(tenant: Option<&Tenant>, kind: EventKind) -> String {
 #[must_use]
 pub fn ledger_subject(key: &LedgerKey) -> String {
     format!("kling.v1.{}.ledger.{}", key.owner.as_str(), key.day)
+}
+
+/// Returns the filter of a day's money entries of every owner, the account among them.
+#[must_use]
+pub fn ledgers_of(day: Day) -> String {
+    format!("kling.v1.*.ledger.{day}")
 }
 
 /// Returns the subject of a day's budget alerts.

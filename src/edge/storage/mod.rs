@@ -6,11 +6,13 @@
 
 mod open;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use futures::StreamExt;
 use object_store::path::Path as ObjectPath;
 use object_store::{
     Attribute, Attributes, MultipartUpload, ObjectStore, ObjectStoreExt, PutMultipartOptions,
@@ -21,6 +23,7 @@ use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 use url::Url;
 
+use crate::edge::fetch::sniff;
 use crate::model::task::Asset;
 
 pub use self::open::StorageSetupError;
@@ -31,6 +34,9 @@ const PART_BYTES: u64 = 8 << 20;
 
 /// The largest number of parts that every provider takes.
 const PARTS_MAX: u64 = 10_000;
+
+/// First bytes that tell what a file is.
+const HEAD_BYTES: u64 = 4_096;
 
 /// A place for finished files.
 #[derive(Clone)]
@@ -144,6 +150,36 @@ impl Storage {
         }
     }
 
+    /// Finds what is stored under a folder of keys that hold their digests, by place.
+    ///
+    /// # Errors
+    /// [`StorageError::Refused`] or [`StorageError::Unavailable`].
+    pub async fn stored(&self, folder: &str) -> Result<BTreeMap<u32, Asset>, StorageError> {
+        let location = self.location(folder)?;
+        let mut listed = self.store.list(Some(&location));
+        let mut found = BTreeMap::new();
+        while let Some(meta) = listed.next().await {
+            let meta = meta.map_err(|error| failed(folder, error))?;
+            let Some((n, sha256, name)) = meta.location.filename().and_then(parse_name) else {
+                continue;
+            };
+            let head = self
+                .store
+                .get_range(&meta.location, 0..HEAD_BYTES.min(meta.size));
+            let head = head.await.map_err(|error| failed(folder, error))?;
+            let key = format!("{folder}/{name}");
+            let asset = Asset {
+                uri: self.uri(&key),
+                key,
+                bytes: meta.size,
+                media_type: sniff(&head).to_owned(),
+                sha256,
+            };
+            found.insert(n, asset);
+        }
+        Ok(found)
+    }
+
     /// Returns the address of a key.
     #[must_use]
     pub fn uri(&self, key: &str) -> String {
@@ -192,6 +228,15 @@ impl Storage {
         }
         written
     }
+}
+
+/// Reads `<n>-<sha256>.<ext>`.
+fn parse_name(name: &str) -> Option<(u32, String, String)> {
+    let (n, rest) = name.split_once('-')?;
+    let (sha256, _) = rest.split_once('.')?;
+    let is_digest = sha256.len() == 64 && sha256.bytes().all(|b| b.is_ascii_hexdigit());
+    is_digest.then_some(())?;
+    Some((n.parse().ok()?, sha256.to_owned(), name.to_owned()))
 }
 
 /// Writes one part after the other, and finishes only if the whole was what had been checked.

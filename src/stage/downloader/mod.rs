@@ -8,6 +8,7 @@
 mod gate;
 mod output;
 mod reused;
+mod rebuilt;
 
 use std::sync::Arc;
 
@@ -90,6 +91,13 @@ impl Handler for Downloader {
         if loaded.task.status != Status::Succeeded {
             // The read is as new as the message, which says that the task has succeeded.
             return Outcome::Retry(format!("task {task_id} is not seen as succeeded yet"));
+        }
+        if loaded.task.relay.rebuilt {
+            match self.stored_before(&loaded).await {
+                Ok(Some(assets)) => return self.commit(loaded, assets).await,
+                Ok(None) => {}
+                Err(outcome) => return outcome,
+            }
         }
         match self
             .bring_all(&loaded, &event, wanted, message.delivered)

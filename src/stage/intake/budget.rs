@@ -101,16 +101,7 @@ impl Intake {
                 "the limit must not be negative".to_owned(),
             ));
         }
-        for (field, text, length_max) in [
-            ("who", &wish.who, WHO_MAX),
-            ("reason", &wish.reason, REASON_MAX),
-        ] {
-            let fits = !text.trim().is_empty() && text.chars().count() <= length_max;
-            if !fits || text.chars().any(char::is_control) {
-                let detail = format!("{field:?} must be one line of 1 to {length_max} characters");
-                return Err(invalid(field, detail));
-            }
-        }
+        signed(&wish.who, &wish.reason)?;
         Ok(LimitChange {
             key: LedgerKey { owner, day },
             unit: wish.unit,
@@ -125,6 +116,18 @@ impl Intake {
     pub fn day(&self, at: Timestamp) -> Day {
         day_of(at, &self.rules.time_zone, self.rules.day_starts)
     }
+}
+
+/// Checks who changes the books and why: both stand in the ledger, one line each.
+pub(super) fn signed(who: &str, reason: &str) -> Result<(), Problem> {
+    for (field, text, length_max) in [("who", who, WHO_MAX), ("reason", reason, REASON_MAX)] {
+        let fits = !text.trim().is_empty() && text.chars().count() <= length_max;
+        if !fits || text.chars().any(char::is_control) {
+            let detail = format!("{field:?} must be one line of 1 to {length_max} characters");
+            return Err(Problem::new(ProblemCode::InvalidRequest, detail).field(field));
+        }
+    }
+    Ok(())
 }
 
 fn not_set(error: &LogError) -> Problem {

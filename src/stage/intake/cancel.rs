@@ -14,7 +14,7 @@ pub(super) fn is_cancelled(task: &Task) -> bool {
 
 pub(super) fn cancelled(task: &Task, now: Timestamp) -> Result<NewEvent, Problem> {
     let waits = match task.status {
-        Status::Requested => true,
+        Status::Requested => !task.relay.rebuilt,
         Status::Dispatching => task.relay.claim.is_none() && !task.relay.may_exist,
         Status::Submitted | Status::Processing | Status::Succeeded | Status::Failed => false,
     };

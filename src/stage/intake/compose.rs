@@ -128,6 +128,7 @@ impl Intake {
             changed_at: now,
             stalled: 0,
             stalled_at: None,
+            rebuilt: false,
             retries: 0,
             submitted_at: None,
             outputs: 0,

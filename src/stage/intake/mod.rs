@@ -9,8 +9,10 @@ mod repeats;
 mod refusals;
 mod cancel;
 mod retries;
+mod rebuild;
 mod reuse;
 mod budget;
+mod adjust;
 mod service;
 
 use std::time::Duration;

@@ -108,7 +108,7 @@ impl Intake {
         let day = self.day(not_before.max(now));
         let priced = price_of(&call, &self.rules.book, day.0).map_err(|refusal| refusal.message)?;
         let keep = SignedDuration::try_from(self.rules.retention).unwrap_or_default();
-        let relay = RelayState {
+        let mut relay = RelayState {
             requested_at: now,
             requested_seq: 0,
             expires_at: now.saturating_add(keep).unwrap_or(now),
@@ -132,12 +132,16 @@ impl Intake {
             settled_at: None,
             ..failed.relay.clone()
         };
+        // Held in full: a result that has gone does not answer it a second time.
+        relay.reuse.price = None;
         let task = Task {
             task_id: retry_id(failed),
             kling_task_id: None,
             status: Status::Requested,
             occurred_at: now,
             retry_of: Some(failed.task_id.clone()),
+            reused_from: None,
+            saved: None,
             estimate: priced.price,
             error: None,
             billing: None,

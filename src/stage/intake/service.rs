@@ -25,9 +25,12 @@ enum Endpoint {
     Cancel,
     List,
     SetLimit,
+    Adjust,
+    Rebuild,
 }
 
-/// Serves submissions, estimates, cancellations, lists and limits over NATS until stopped.
+/// Serves submissions, estimates, cancellations, lists, limits and corrections over NATS until
+/// stopped.
 ///
 /// # Errors
 /// The broker's words when the service cannot be started.
@@ -49,6 +52,8 @@ pub async fn serve(
         (Endpoint::Cancel, topology::CANCELLATIONS),
         (Endpoint::List, topology::LISTINGS),
         (Endpoint::SetLimit, topology::SET_LIMIT),
+        (Endpoint::Adjust, topology::ADJUST),
+        (Endpoint::Rebuild, topology::REBUILD),
     ];
     let mut requests = futures::stream::SelectAll::new();
     for (endpoint, subjects) in endpoints {
@@ -101,6 +106,8 @@ async fn answer(
         Endpoint::List => list(intake, message).await,
         // The broker's permissions say who is an operator.
         Endpoint::SetLimit => json(&intake.set_limit(parse_json(&message.payload)?).await?),
+        Endpoint::Adjust => json(&intake.adjust(parse_json(&message.payload)?).await?),
+        Endpoint::Rebuild => json(&intake.rebuild(parse_json(&message.payload)?).await?),
     }
 }
 

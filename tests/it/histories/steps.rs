@@ -207,8 +207,8 @@ impl History {
         "a closing whose answer was lost"
     }
 
-    /// After it, whatever was on its way to the ledgers of a day is stored, or refused for ever: the
-    /// writer that has lost answers is done with what it had, and the ledger has moved on.
+    /// After it, whatever was on its way to the ledgers of a day is stored, or refused for ever:
+    /// the writer that has lost answers is done with what it had, and the ledger has moved on.
     async fn barrier(&mut self, day: Day) {
         for place in [LOSSY, 0] {
             let [tenant, _] = ledgers(day);
@@ -260,8 +260,8 @@ impl History {
         self.model.fits(tasks[0].event.task.relay.day, amount)
     }
 
-    /// Ends one of the open tasks, and says what Kling took for it: less, as much, more, nothing, or
-    /// from another pack as well.
+    /// Ends one of the open tasks, and says what Kling took for it: less, as much, more, nothing,
+    /// or from another pack as well.
     async fn ended(&mut self) -> Option<(Loaded, Vec<Amount>)> {
         let open = &self.model.open;
         let which = (!open.is_empty()).then(|| self.dice.random_range(0..open.len()))?;

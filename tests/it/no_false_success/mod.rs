@@ -93,6 +93,7 @@ impl Site {
 
 /// Traffic before, during and after a fault; then everything that was said is held against what is
 /// stored.
+#[expect(clippy::print_stderr, reason = "a failed run shows what it measured")]
 async fn check(
     mut site: Site,
     fault: impl AsyncFnOnce(&mut Site),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use kling_relay::config::{LimitSetting, Role};
+use kling_relay::decide::again::retry_id;
 use kling_relay::edge::clock::Clock;
 use kling_relay::edge::nats::log::ReadFrom;
 use kling_relay::edge::nats::topology;
@@ -207,6 +208,27 @@ async fn when_one_fails_the_next_is_made_and_the_others_join_it() {
     assert!(!reused(third) && third.status == Status::Succeeded);
     let stats = world.stop(Expected::default()).await;
     assert_eq!(stats.creates.requests, 3, "{:?}", stats.creates);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_is_answered_by_what_was_made_meanwhile() {
+    let options = Options::default()
+        .sim(|sim| {
+            let tags = "fail".to_owned();
+            sim.faults.script = vec![ScriptedFault { create: 1, tags }];
+        })
+        .service(|config| config.retry.generation_max = 1);
+    let world = World::start(options).await;
+    let ids = world.submit_batch("acme", &vec![again(video("")); 2]).await;
+    let ended = world.finished(&ids).await;
+    assert_eq!(ended[&ids[0]].status, Status::Failed);
+    let retry = world.note(&json!(retry_id(&ended[&ids[0]])));
+    // It waits for half a minute to be made, and is answered before that.
+    let retry = finished(&world, &retry).await;
+    assert_eq!(retry.reused_from.as_ref(), Some(&ids[1]));
+    assert_eq!(retry.retry_of.as_ref(), Some(&ids[0]));
+    let stats = world.stop(Expected::default()).await;
+    assert_eq!(stats.creates.requests, 2, "{:?}", stats.creates);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,6 +12,7 @@ mod faults;
 mod fidelity;
 mod forgeries;
 mod products;
+mod records;
 mod roundtrip;
 
 use std::sync::{Arc, Mutex, Once};

@@ -19,9 +19,18 @@ const FLOORS: &[(&str, &[&str])] = &[
         "stage",
         &["stage", "decide", "edge", "model", "config", "telemetry"],
     ),
+    // An audit on demand is the reconciler's own, run once.
     (
         "ops",
-        &["ops", "decide", "edge", "model", "config", "telemetry"],
+        &[
+            "ops",
+            "stage::ledger_audit",
+            "decide",
+            "edge",
+            "model",
+            "config",
+            "telemetry",
+        ],
     ),
     (
         "http",
@@ -67,9 +76,10 @@ const FLOORS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// What the stages may share: the consume loop, the folded log, and how a task is asked about. They
+/// What the stages may share: the consume loop, the folded log, how a task is asked about, and the
+/// audit of a day. They
 /// never import one another.
-const STAGES_SHARE: [&str; 3] = ["runner", "views", "look_up"];
+const STAGES_SHARE: [&str; 4] = ["runner", "views", "look_up", "ledger_audit"];
 
 #[test]
 fn imports_point_down() {

@@ -2,6 +2,7 @@
 
 use metrics::counter;
 use reqwest::Method;
+use serde_json::Value;
 use url::Url;
 
 use super::{Client, endpoint};
@@ -30,6 +31,10 @@ pub enum QueryReason {
     LookUp,
     /// The addresses of a task's results no longer work.
     Outputs,
+    /// Our ledger is compared with Kling's figures.
+    Reconcile,
+    /// Kling's list is searched for what callbacks never said.
+    Recover,
 }
 
 impl QueryReason {
@@ -42,6 +47,8 @@ impl QueryReason {
             QueryReason::Quiet => "quiet",
             QueryReason::LookUp => "lookup",
             QueryReason::Outputs => "outputs",
+            QueryReason::Reconcile => "reconcile",
+            QueryReason::Recover => "recover",
         }
     }
 }
@@ -173,7 +180,9 @@ impl Client {
         };
         let mut url = self.url("/tasks")?;
         url.set_query(Some(&query));
-        let envelope = self.read_call("GET /tasks", url, reason).await?;
+        let envelope = self
+            .read_call(Method::GET, "GET /tasks", url, None, reason)
+            .await?;
         let terms = |kling: Option<&str>, external: Option<&str>| {
             let mine = batch.iter().find(|(_, look_up)| {
                 look_up.kling_id.as_ref().map(KlingTaskId::as_str) == kling
@@ -197,7 +206,10 @@ impl Client {
         };
         let url = self.url(&format!("{}/{id}", look_up.path))?;
         let endpoint = format!("GET {}/{{id}}", endpoint(&look_up.path));
-        match self.read_call(&endpoint, url, reason).await {
+        match self
+            .read_call(Method::GET, &endpoint, url, None, reason)
+            .await
+        {
             Ok(envelope) => {
                 let entries = wire::parse_tasks(envelope.data, |_, _| look_up.terms);
                 let entries = entries.map_err(|problem| unreadable(&problem))?;
@@ -211,16 +223,19 @@ impl Client {
         }
     }
 
-    async fn read_call(
+    /// Makes a call that changes nothing, as often as the decision about reads says.
+    pub(super) async fn read_call(
         &self,
+        method: Method,
         endpoint: &str,
         url: Url,
+        body: Option<&Value>,
         reason: QueryReason,
     ) -> Result<wire::Envelope, CallFailure> {
         let mut attempt = 1;
         loop {
             counter!(KLING_QUERIES, "reason" => reason.as_str()).increment(1);
-            let failure = match self.call(Method::GET, endpoint, url.clone(), None).await {
+            let failure = match self.call(method.clone(), endpoint, url.clone(), body).await {
                 Ok((envelope, _)) => return Ok(envelope),
                 Err(failure) => failure,
             };
@@ -267,6 +282,6 @@ fn answer(look_up: &LookUp, entry: Option<Entry>) -> Answer {
     }
 }
 
-fn unreadable(problem: &Malformed) -> CallFailure {
+pub(super) fn unreadable(problem: &Malformed) -> CallFailure {
     CallFailure::OutcomeUnknown(format!("the answer to a query is {problem}"))
 }

@@ -1,6 +1,6 @@
 //! Answers of the API: the envelope, lists and pages of tasks.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     MESSAGE_MAX_CHARS, Malformed, Terms, external_id, id_text, parse_task, shorten, text, whole,
@@ -115,12 +115,25 @@ pub fn parse_page(data: Value, terms: Terms) -> Result<Page, Malformed> {
         return Err(Malformed::NoKnownShape);
     };
     let tasks = object.remove("result").unwrap_or(Value::Null);
-    let has_more = object.get("has_more").and_then(Value::as_bool);
-    let next_cursor = text(&object, &["next_cursor"]).filter(|cursor| !cursor.is_empty());
     Ok(Page {
         tasks: parse_tasks(tasks, |_, _| terms)?,
-        next_cursor: next_cursor.filter(|_| has_more != Some(false)),
+        next_cursor: next_cursor(&object)?,
     })
+}
+
+/// Where a page's next one starts. A page that has a next one and does not say where is not taken
+/// for the last: whoever counts what is there would count too little.
+pub(super) fn next_cursor(object: &Map<String, Value>) -> Result<Option<String>, Malformed> {
+    let has_more = object.get("has_more").and_then(Value::as_bool);
+    let cursor = text(object, &["next_cursor"]).filter(|cursor| !cursor.is_empty());
+    match (has_more, cursor) {
+        (Some(true), None) => Err(Malformed::Field {
+            field: "next_cursor",
+            expected: "there, although there is more",
+        }),
+        (Some(false), _) => Ok(None),
+        (_, cursor) => Ok(cursor),
+    }
 }
 
 /// Tells whether a single legacy query was answered that there is no such task: 400, not 404.

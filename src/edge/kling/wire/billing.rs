@@ -11,7 +11,7 @@ use super::{Terms, text};
 use crate::model::amount::{Amount, Unit};
 
 /// No task costs more; a larger figure is a misreading, and would overflow where amounts are added.
-const AMOUNT_MAX: Decimal = Decimal::from_parts(1_000_000_000, 0, 0, false, 0);
+pub(super) const AMOUNT_MAX: Decimal = Decimal::from_parts(1_000_000_000, 0, 0, false, 0);
 
 /// Reads the bill of an ended task; `None` where Kling does not say. An empty list says nothing: a
 /// task that cost nothing is billed at `"0"`.
@@ -30,29 +30,29 @@ pub(super) fn read(object: &Map<String, Value>, terms: Terms) -> Option<Vec<Amou
 fn line(entry: &Map<String, Value>, terms: Terms) -> Option<Amount> {
     let name = |key| text(entry, &[key]).unwrap_or_default().to_ascii_lowercase();
     let unit = match name("charge_type").as_str() {
-        "unit" => pack(&name("package_type"), terms)?,
-        "cash" => currency(&name("currency"), terms)?,
+        "unit" => pack(&name("package_type"), Some(terms.pack))?,
+        "cash" => currency(&name("currency"), terms.cash)?,
         _ => return None,
     };
     Some(Amount::new(number(entry.get("amount")?)?, unit))
 }
 
 /// Sound is paid from video packs.
-fn pack(name: &str, terms: Terms) -> Option<Unit> {
+pub(super) fn pack(name: &str, unnamed: Option<Unit>) -> Option<Unit> {
     match name {
         "video" | "audio" => Some(Unit::Video),
         "image" => Some(Unit::Image),
         "try_on" | "try-on" | "tryon" => Some(Unit::TryOn),
-        "" => Some(terms.pack),
+        "" => unnamed,
         _ => None,
     }
 }
 
-fn currency(name: &str, terms: Terms) -> Option<Unit> {
+pub(super) fn currency(name: &str, unnamed: Unit) -> Option<Unit> {
     match name {
         "usd" => Some(Unit::Usd),
         "cny" => Some(Unit::Cny),
-        "" => Some(terms.cash),
+        "" => Some(unnamed),
         _ => None,
     }
 }

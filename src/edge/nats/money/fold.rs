@@ -3,6 +3,7 @@
 mod accept;
 mod settle;
 mod limit;
+mod adjust;
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -120,6 +121,7 @@ impl<'a> Fold<'a> {
             Work::SetLimit {
                 change, commit_id, ..
             } => self.set_limit(change, commit_id),
+            Work::Adjust { posting, .. } => self.adjust(posting),
         }
         self.tasks.extend(ids.into_iter().cloned());
         Ok(())

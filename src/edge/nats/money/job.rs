@@ -3,15 +3,18 @@
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::adjust::Posting;
 use super::fold::Heads;
 use super::{AcceptError, LimitChange, NewTask};
 use crate::decide::ledger::Closing;
 use crate::edge::nats::log::{Committed, Loaded, LogError};
+use crate::model::answer::Adjusted;
 use crate::model::ids::{CommitId, TaskId};
 use crate::model::ledger::{LedgerKey, LedgerOwner};
 
 const SETTLE: &str = "settle a task";
 const SET_LIMIT: &str = "set a limit";
+const ADJUST: &str = "adjust a deduction";
 
 /// One waiter's wish.
 pub(super) struct Job {
@@ -40,6 +43,10 @@ pub(super) enum Work {
         tries: Tries,
         stored: bool,
         answer: oneshot::Sender<Result<(), LogError>>,
+    },
+    Adjust {
+        posting: Box<Posting>,
+        answer: oneshot::Sender<Result<Adjusted, LogError>>,
     },
 }
 
@@ -79,6 +86,7 @@ impl Job {
             Work::Accept { answer, .. } => answer.is_closed(),
             Work::Settle { answer, .. } => answer.is_closed(),
             Work::SetLimit { answer, .. } => answer.is_closed(),
+            Work::Adjust { answer, .. } => answer.is_closed(),
         };
         gone || self.deadline <= now
     }
@@ -87,6 +95,7 @@ impl Job {
         match &self.work {
             Work::Accept { tasks, .. } => tasks.len(),
             Work::Settle { .. } | Work::SetLimit { .. } => 1,
+            Work::Adjust { posting, .. } => posting.task_ids().len(),
         }
     }
 
@@ -97,6 +106,8 @@ impl Job {
             Work::Accept { tasks, .. } => tasks.len() * (1 + ledgers),
             Work::Settle { closing, .. } => 1 + ledgers * closing.deduction.len().max(1),
             Work::SetLimit { .. } => 1,
+            // Whether the account has them is not known yet.
+            Work::Adjust { posting, .. } => 2 * posting.wish.changes.len(),
         }
     }
 
@@ -105,6 +116,7 @@ impl Job {
             Work::Accept { tasks, .. } => tasks.iter().map(|t| &t.event.task.task_id).collect(),
             Work::Settle { on, .. } => vec![&on.task.task_id],
             Work::SetLimit { .. } => Vec::new(),
+            Work::Adjust { posting, .. } => posting.task_ids(),
         }
     }
 
@@ -130,6 +142,7 @@ impl Job {
             }
             Work::Settle { on, .. } => add(&on.task, on.task.relay.account_held),
             Work::SetLimit { change, .. } => keys.push(change.key.clone()),
+            Work::Adjust { posting, .. } => keys.extend(posting.wish.keys()),
         }
         keys
     }
@@ -144,6 +157,10 @@ impl Job {
             }
             Work::SetLimit { answer, .. } => {
                 let operation = SET_LIMIT;
+                reply(answer, Err(LogError::Unknown { operation }));
+            }
+            Work::Adjust { answer, .. } => {
+                let operation = ADJUST;
                 reply(answer, Err(LogError::Unknown { operation }));
             }
         }
@@ -161,6 +178,10 @@ impl Job {
                 let operation = SET_LIMIT;
                 reply(answer, Err(LogError::Full { operation }));
             }
+            Work::Adjust { answer, .. } => {
+                let operation = ADJUST;
+                reply(answer, Err(LogError::Full { operation }));
+            }
         }
     }
 
@@ -175,6 +196,7 @@ impl Job {
             Work::Accept { answer, .. } => reply(answer, Err(AcceptError::Unavailable)),
             Work::Settle { answer, .. } => reply(answer, Err(error(SETTLE))),
             Work::SetLimit { answer, .. } => reply(answer, Err(error(SET_LIMIT))),
+            Work::Adjust { answer, .. } => reply(answer, Err(error(ADJUST))),
         }
     }
 
@@ -182,7 +204,7 @@ impl Job {
     pub(super) fn refuse_accept(self, error: AcceptError) {
         match self.work {
             Work::Accept { answer, .. } => reply(answer, Err(error)),
-            Work::Settle { .. } | Work::SetLimit { .. } => self.give_up(),
+            Work::Settle { .. } | Work::SetLimit { .. } | Work::Adjust { .. } => self.give_up(),
         }
     }
 
@@ -195,6 +217,7 @@ impl Job {
                 reply(answer, Ok(Committed::Stored { seq }));
             }
             Work::SetLimit { answer, .. } => reply(answer, Ok(())),
+            Work::Adjust { posting, answer } => reply(answer, Ok(posting.outcome)),
         }
     }
 
@@ -208,7 +231,7 @@ impl Job {
             }
             Work::Settle { answer, .. } => reply(answer, Ok(Committed::MovedOn)),
             // Only a task can move on.
-            Work::SetLimit { .. } => self.give_up(),
+            Work::SetLimit { .. } | Work::Adjust { .. } => self.give_up(),
         }
     }
 
@@ -233,6 +256,8 @@ impl Job {
             }
             Work::Settle { stored, .. } => *stored = Some(seq),
             Work::SetLimit { stored, .. } => *stored = true,
+            // What it has written shows in what stands, which is read before each try.
+            Work::Adjust { .. } => {}
         }
     }
 
@@ -241,7 +266,7 @@ impl Job {
         match &self.work {
             Work::Accept { stored, .. } => stored.clone(),
             Work::Settle { stored, .. } => vec![*stored],
-            Work::SetLimit { .. } => Vec::new(),
+            Work::SetLimit { .. } | Work::Adjust { .. } => Vec::new(),
         }
     }
 
@@ -251,6 +276,7 @@ impl Job {
             Work::Accept { stored, .. } => stored.iter().all(Option::is_some),
             Work::Settle { stored, .. } => stored.is_some(),
             Work::SetLimit { stored, .. } => *stored,
+            Work::Adjust { .. } => false,
         }
     }
 }

@@ -8,6 +8,7 @@
 //! Source: broker reference 4 and 5.
 
 mod rules;
+mod adjust;
 mod fold;
 mod job;
 mod writer;
@@ -21,13 +22,16 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use adjust::Adjustment;
 pub use rules::{MoneyRules, THRESHOLDS_MAX};
 
+use self::adjust::Posting;
 use self::job::{Job, Tries, Work};
 use super::log::{Committed, Loaded, Log, LogError, new_commit_id};
 use super::{topology, wire};
 use crate::decide::ledger::Closing;
 use crate::model::amount::{Amount, Unit};
+use crate::model::answer::Adjusted;
 use crate::model::event::TaskEvent;
 use crate::model::ids::{CommitId, TaskId};
 use crate::model::ledger::{Balance, LedgerKey, LedgerOwner};
@@ -203,6 +207,25 @@ impl Money {
             answer,
         };
         let operation = "set a limit";
+        self.send(work, 0, deadline, receiver)
+            .await
+            .unwrap_or(Err(LogError::Unknown { operation }))
+    }
+
+    /// Corrects settled deductions by entries with who and why: each task only while its deduction
+    /// is what the wish says, so that a correction made twice is made once.
+    ///
+    /// # Errors
+    /// [`LogError::Unknown`] when the outcome is unknown: adjusting again is harmless.
+    pub async fn adjust(&self, wish: Adjustment, deadline: Duration) -> Result<Adjusted, LogError> {
+        let mut posting = Posting::new(wish, new_commit_id());
+        posting.read_on(&self.log).await?;
+        let (answer, receiver) = oneshot::channel();
+        let work = Work::Adjust {
+            posting: Box::new(posting),
+            answer,
+        };
+        let operation = "adjust a deduction";
         self.send(work, 0, deadline, receiver)
             .await
             .unwrap_or(Err(LogError::Unknown { operation }))

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::fold::{Fold, Head, Heads, NotFolded};
 use super::job::Job;
-use super::{AcceptError, MoneyRules, message, repair};
+use super::{AcceptError, MoneyRules, adjust, message, repair};
 use crate::edge::nats::log::{Log, LogError};
 use crate::edge::nats::topology;
 use crate::edge::nats::wire::{self, Ack, Refusal};
@@ -195,6 +195,7 @@ impl Writer {
             attempt.check = Check::None;
         }
         let fresh = self.read_heads(&attempt.jobs).await?;
+        adjust::prepare(&self.log, &mut attempt.jobs, &self.heads).await?;
         let batch = wire::fresh_id();
         let mut fold = Fold::new(&self.rules, &self.heads, self.log.inner.clock.now());
         let mut folded = Vec::new();

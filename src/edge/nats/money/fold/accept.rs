@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rust_decimal::Decimal;
 
 use super::{Cause, Fold, PlannedEvent, describe, keys};
-use crate::decide::ledger::{HoldRefused, hold, remaining};
+use crate::decide::ledger::{HoldRefused, hold, hold_anyway, remaining};
 use crate::edge::nats::money::{AcceptError, NewTask};
 use crate::model::amount::{Amount, sum_by_unit};
 use crate::model::event::{EventKind, NewEvent};
@@ -41,7 +41,10 @@ impl Fold<'_> {
         };
         for key in keys(&body.task) {
             let before = self.opened(&key, &cause);
-            let after = hold(&before, new.hold).map_err(|refused| (key.clone(), refused))?;
+            let after = match body.task.relay.rebuilt {
+                true => hold_anyway(&before, new.hold),
+                false => hold(&before, new.hold).map_err(|refused| (key.clone(), refused))?,
+            };
             let mut entry = self.entry(EntryKind::Hold, &key, &cause.commit_id);
             describe(&mut entry, &body.task);
             entry.unit = Some(new.hold.unit);

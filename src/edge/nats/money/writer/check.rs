@@ -131,6 +131,8 @@ fn questions_of(job: &Job) -> Vec<Option<Question>> {
             commit_id: commit_id.clone(),
             tries: tries.all().to_vec(),
         })],
+        // Before each try it reads what stands, its own entries among it.
+        Work::Adjust { .. } => Vec::new(),
     }
 }
 
