@@ -1,5 +1,5 @@
 # Two commands do everything: `make demo` and `make test`. Each fetches what is missing, without root.
-.PHONY: demo test lint fuzz bench bench-hostile nats
+.PHONY: demo test lint fuzz bench nats
 
 NATS := .local/bin/nats-server
 
@@ -19,10 +19,7 @@ fuzz:
 	sh fuzz/run.sh
 
 bench: nats
-	cargo bench --locked --bench accept
-
-bench-hostile: nats
-	cargo bench --locked --bench hostile
+	cargo bench --locked --benches
 
 nats: $(NATS)
 

@@ -1,6 +1,6 @@
 //! Good callbacks beside 5,000 slow connections, 100 MB bodies, 10,000 headers, deep JSON and HTTP/2
 //! resets: how long they take with and without, and what memory the program has. Client, attackers,
-//! program and nats-server share the machine. Run it alone: `make bench-hostile`.
+//! program and nats-server share the machine. Run it alone: `cargo bench --bench hostile`.
 #![expect(clippy::print_stdout, reason = "printing is what a measurement is for")]
 #![expect(
     clippy::unwrap_used,

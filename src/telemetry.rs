@@ -77,6 +77,11 @@ metrics_table! {
         "Amounts deducted, by unit.";
     OVERRUNS = "kling_relay_overruns_total" "counter" ["unit"]
         "Amounts deducted above their hold, by unit.";
+    ESTIMATED = "kling_relay_estimated_total" "counter" ["model", "unit"]
+        "What was estimated for successes that Kling billed, by model and unit.";
+    BILLED = "kling_relay_billed_total" "counter" ["model", "unit"]
+        "What Kling billed for them: apart from the estimates the price book drifts. Where the \
+         longest is held (avatar, lip sync, motion control) it always does.";
     SAVED = "kling_relay_saved_total" "counter" ["unit"]
         "Prices of tasks that an earlier result answered, by unit.";
     BUDGET_USED = "kling_relay_budget_used_ratio" "gauge" ["tenant", "unit"]

@@ -10,6 +10,7 @@ use crate::config::{self, Config, LimitSetting, Role, Thresholds};
 use crate::decide::again::RetryPolicy;
 use crate::decide::budget::{parse_day_starts, resolve};
 use crate::decide::ledger::Limits;
+use crate::decide::off_peak::OffPeak;
 use crate::decide::pricing::{Generations, PriceBook};
 use crate::decide::retry::{Backoff, after_read};
 use crate::decide::reuse::Rules as ReuseRules;
@@ -25,8 +26,10 @@ use crate::edge::nats::money::{Money, MoneyRules, THRESHOLDS_MAX};
 use crate::edge::nats::{Broker, Endpoint, topology};
 use crate::edge::storage::Storage;
 use crate::model::ledger::LedgerOwner;
+use crate::ops::usage::Reports;
 use crate::stage::alerter::Alerter;
 use crate::stage::completer::Completer;
+use crate::stage::digest::Digest;
 use crate::stage::dispatcher::{DispatchRules, Dispatcher, SlotRules};
 use crate::stage::downloader::Downloader;
 use crate::stage::intake::{Intake, IntakeRules, Retrier};
@@ -106,7 +109,10 @@ pub fn kling(config: &Config, clock: &Clock) -> anyhow::Result<Client> {
 }
 
 /// Reads the configured price book: a name, or a file.
-pub(super) fn book(pricing: &config::Pricing) -> anyhow::Result<PriceBook> {
+///
+/// # Errors
+/// That there is none of that name, or what is wrong with it.
+pub fn book(pricing: &config::Pricing) -> anyhow::Result<PriceBook> {
     let name = &pricing.book;
     if let Ok(book) = PriceBook::named(name) {
         return Ok(book);
@@ -171,6 +177,17 @@ fn money_rules(config: &Config) -> anyhow::Result<MoneyRules> {
     Ok(rules)
 }
 
+fn time_zone(config: &Config) -> anyhow::Result<jiff::tz::TimeZone> {
+    jiff::tz::TimeZone::get(&config.budget.time_zone)
+        .with_context(|| format!("budget.time_zone {:?}", config.budget.time_zone))
+}
+
+fn off_peak(config: &Config) -> anyhow::Result<Option<OffPeak>> {
+    let zone = time_zone(config)?;
+    let window = config.dispatcher.off_peak;
+    Ok(window.map(|window| OffPeak::new(window, zone)))
+}
+
 fn reuse_rules(config: &Config) -> ReuseRules {
     ReuseRules::new(config.reuse.max_age, config.reuse.wait_max)
 }
@@ -194,9 +211,10 @@ pub(super) fn intake(config: &Config, edges: &Edges, views: &Views) -> anyhow::R
         book: book(&config.pricing)?,
         screening: screening(&config.prompt)?,
         generations,
-        time_zone: jiff::tz::TimeZone::get(&config.budget.time_zone)
-            .with_context(|| format!("budget.time_zone {:?}", config.budget.time_zone))?,
+        default_purpose: config.intake.default_purpose,
+        time_zone: time_zone(config)?,
         day_starts: parse_day_starts(&config.budget.day_starts)?,
+        off_peak: off_peak(config)?,
         money: money_rules(config)?,
         reuse: reuse_rules(config),
         accept_timeout: config.api.accept_timeout,
@@ -233,6 +251,7 @@ pub(super) fn dispatcher(
             default: config.kling.max_concurrent,
             by_version: config.kling.concurrency.clone().into_iter().collect(),
         },
+        off_peak: off_peak(config)?,
         reuse: reuse_rules(config),
         request_timeout: config.kling.request_timeout,
         public_url: config
@@ -305,4 +324,15 @@ pub(super) fn downloader(config: &Config, edges: &Edges) -> anyhow::Result<Downl
         edges.clock.clone(),
         config.storage.concurrency,
     ))
+}
+
+pub(super) fn digest(config: &Config, edges: &Edges) -> Digest {
+    let (log, clock) = (edges.log.clone(), edges.clock.clone());
+    Digest::new(log, clock, config.usage.digest_every)
+}
+
+pub(super) fn reports(config: &Config, edges: &Edges) -> anyhow::Result<Reports> {
+    let (log, clock) = (edges.log.clone(), edges.clock.clone());
+    let cost = &config.pricing.cost;
+    Reports::new(log, clock, &config.budget, cost, &config.usage)
 }

@@ -31,7 +31,7 @@ use crate::stage::runner::Runner;
 use crate::stage::views::Views;
 use crate::telemetry::{self, Recorder};
 
-pub use self::build::{audit_rules, check, day_limits, kling};
+pub use self::build::{audit_rules, book, check, day_limits, kling};
 
 /// A running service.
 pub struct App {
@@ -277,6 +277,7 @@ impl Wiring<'_> {
         let api = Api::new(
             intake.clone(),
             Feed::new(edges.log.clone()),
+            build::reports(self.config, edges)?,
             edges.clock.clone(),
             &self.config.api,
             self.stop.clone(),
@@ -360,11 +361,17 @@ impl Wiring<'_> {
             .clone()
             .context("the accountant has no money writer")?;
         let accountant = Arc::new(Accountant::new(self.edges.log.clone(), money));
+        let digest = build::digest(self.config, self.edges);
         let alerter = Arc::new(build::alerter(self.config)?);
         let (runner, stop) = (self.runner.clone(), self.stop.clone());
         self.supervisor.clone().keep(move || {
             let (runner, handler, stop) = (runner.clone(), alerter.clone(), stop.clone());
             async move { runner.run(Consumer::Alerter, handler, stop).await }
+        });
+        let stop = self.stop.clone();
+        self.supervisor.clone().keep(move || {
+            let (digest, stop) = (digest.clone(), stop.clone());
+            async move { digest.run(stop).await }
         });
         let (runner, stop) = (self.runner, self.stop);
         self.supervisor.keep(move || {

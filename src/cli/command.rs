@@ -15,7 +15,8 @@ use crate::ops::connect::{Connected, Need, connect};
 use crate::ops::output::Output;
 use crate::ops::recover::Recovery;
 use crate::ops::{
-    Usage, batch, budget, dead, estimate, events, recover, replay, requests, schemas, submit, tasks,
+    Usage, batch, budget, dead, estimate, events, recover, replay, requests, schemas, submit,
+    tasks, usage,
 };
 use crate::sim::{SimConfig, Simulator};
 use crate::stage::ledger_audit::limiter;
@@ -170,6 +171,17 @@ async fn linked(
         Command::Budget(BudgetCommand::Set(args)) => {
             budget::set(link, budget::wish(args)?, output).await
         }
+        Command::Usage(command) => {
+            let calendar = usage::Calendar::new(&config.budget)?;
+            let settings = usage::Settings {
+                today: calendar.day(clock.now()),
+                calendar,
+                rates: usage::rates(&config.pricing.cost),
+                book: app::book(&config.pricing)?,
+                environment: &config.environment,
+            };
+            usage::run(link, command, &settings, output).await
+        }
         _ => Ok(false),
     }
 }
@@ -188,6 +200,7 @@ fn check_arguments(command: &Command) -> anyhow::Result<()> {
             file: None,
             request,
             tenant,
+            ..
         }) => {
             Tenant::parse(&tenant.tenant)?;
             requests::from_args(request)?;
@@ -217,6 +230,7 @@ fn check_arguments(command: &Command) -> anyhow::Result<()> {
         Command::Replay(args) => replay::check(args)?,
         Command::Dead(command) => dead::check(command)?,
         Command::Recover(args) => recover::check(args, Clock::system().now())?,
+        Command::Usage(command) => usage::check(command)?,
         Command::Budget(BudgetCommand::Set(args)) => {
             budget::wish(args)?;
         }
@@ -249,7 +263,6 @@ fn need(command: &Command) -> Need {
 /// Names the commands that belong to a later version.
 fn later(command: &Command) -> Option<&'static str> {
     match command {
-        Command::Usage(_) => Some("usage"),
         Command::Doctor(_) => Some("doctor"),
         Command::Smoke(_) => Some("smoke"),
         _ => None,

@@ -9,10 +9,12 @@ use crate::config::Role;
 mod command;
 mod reconcile;
 mod recovery;
+mod usage;
 
 pub use self::command::{interrupted, run};
 pub use self::reconcile::ReconcileArgs;
 pub use self::recovery::{AuditArgs, DeadCommand, LetterArgs, RangeArgs, RecoverArgs, ReplayArgs};
+pub use self::usage::{ExportFormat, UsageArgs, UsageCommand};
 
 /// The heading of the flags that every command takes.
 const EVERYWHERE: &str = "Everywhere";
@@ -73,8 +75,9 @@ pub enum Command {
     /// List, show, requeue or discard messages that were set aside.
     #[command(subcommand)]
     Dead(DeadCommand),
-    /// Report or export usage (not there yet).
-    Usage(LaterArgs),
+    /// Report or export usage, or compare it with the price book.
+    #[command(subcommand)]
+    Usage(UsageCommand),
     /// Show a day's budget, or change its limits.
     #[command(subcommand)]
     Budget(BudgetCommand),
@@ -179,6 +182,9 @@ pub struct RequestArgs {
     /// The earliest time of dispatch, at most 7 days ahead, as 2026-11-21T08:00:00Z.
     #[arg(long, value_name = "TIME")]
     pub not_before: Option<String>,
+    /// Wait for the configured off-peak window; with a file, every task of it.
+    #[arg(long)]
+    pub off_peak: bool,
     /// Let an earlier result of the same request answer: nothing is made and nothing spent then.
     #[arg(long)]
     pub reuse: bool,
@@ -209,6 +215,9 @@ pub struct BatchArgs {
     /// Whose.
     #[command(flatten)]
     pub tenant: TenantArg,
+    /// Every task waits for the configured off-peak window.
+    #[arg(long)]
+    pub off_peak: bool,
     /// Stop after the estimate; exit 1 if the budget does not allow it.
     #[arg(long)]
     pub estimate_only: bool,
@@ -222,6 +231,9 @@ pub struct BatchArgs {
 pub struct EstimateArgs {
     /// A batch file instead of one request.
     pub file: Option<PathBuf>,
+    /// List what would be cheaper, with price and saving.
+    #[arg(long)]
+    pub advise: bool,
     /// The request.
     #[command(flatten)]
     pub request: RequestArgs,
@@ -307,7 +319,7 @@ pub struct SetLimitArgs {
     #[arg(long)]
     pub unit: String,
     /// The limit from now on; below what is used, nothing more is accepted.
-    #[arg(long, value_name = "N")]
+    #[arg(long, allow_negative_numbers = true, value_name = "N")]
     pub limit: rust_decimal::Decimal,
     /// Why; it stands in the ledger.
     #[arg(long, value_name = "TEXT")]

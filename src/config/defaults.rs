@@ -9,10 +9,11 @@ use rust_decimal::Decimal;
 use url::Url;
 
 use super::sections::{
-    Admin, Api, Budget, Detector, Dispatcher, Kling, ListenerLimits, Moderation, MoneyWriter, Nats,
-    Pricing, Prompt, Receiver, Reconciler, Retention, Retry, Reuse, Runner, Sensitive, Storage,
-    Thresholds, TlsFiles, Unsigned,
+    Admin, Api, Budget, Cost, Detector, Dispatcher, Intake, Kling, ListenerLimits, Moderation,
+    MoneyWriter, Nats, Pricing, Prompt, Receiver, Reconciler, Retention, Retry, Reuse, Runner,
+    Sensitive, Storage, Thresholds, TlsFiles, Unsigned, Usage,
 };
+use crate::model::request::Purpose;
 
 const MIB: u64 = 1 << 20;
 const GIB: i64 = 1 << 30;
@@ -144,10 +145,29 @@ impl Default for Storage {
     }
 }
 
+impl Default for Intake {
+    fn default() -> Self {
+        Self {
+            default_purpose: Purpose::Final,
+        }
+    }
+}
+
 impl Default for Pricing {
     fn default() -> Self {
         Self {
             book: "official-2026-09".to_owned(),
+            cost: Cost::default(),
+        }
+    }
+}
+
+impl Default for Usage {
+    fn default() -> Self {
+        Self {
+            digest_every: Duration::from_secs(300),
+            report_timeout: Duration::from_secs(20),
+            reports_max: 2,
         }
     }
 }
@@ -216,6 +236,7 @@ impl Default for Dispatcher {
             backoff_cap: Duration::from_secs(60),
             lookup_delay: Duration::from_secs(10),
             circuit_open: Duration::from_secs(60),
+            off_peak: None,
         }
     }
 }

@@ -44,10 +44,14 @@ pub struct Config {
     pub admin: Admin,
     /// Object storage and downloads.
     pub storage: Storage,
+    /// How requests are read.
+    pub intake: Intake,
     /// Prices.
     pub pricing: Pricing,
     /// Limits of spending.
     pub budget: Budget,
+    /// Usage reports.
+    pub usage: Usage,
     /// What prompts may say.
     pub prompt: Prompt,
     /// Dispatch.
@@ -75,8 +79,10 @@ impl Default for Config {
             api: Api::default(),
             admin: Admin::default(),
             storage: Storage::default(),
+            intake: Intake::default(),
             pricing: Pricing::default(),
             budget: Budget::default(),
+            usage: Usage::default(),
             prompt: Prompt::default(),
             dispatcher: Dispatcher::default(),
             retry: Retry::default(),

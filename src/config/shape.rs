@@ -8,11 +8,12 @@ use super::load::Problem;
 use super::{Config, secret_files};
 
 /// Tables with free names, with an example of what stands under each name.
-fn open_tables() -> [(&'static str, Json); 3] {
+fn open_tables() -> [(&'static str, Json); 4] {
     [
         ("kling.concurrency", json!(5)),
         ("storage.options", Json::Null),
         ("budget.tenants", Json::Null),
+        ("pricing.cost.rates", Json::Null),
     ]
 }
 
@@ -48,8 +49,8 @@ fn conform_table(tree: &mut Table, above: &[&str], shape: &Json, problems: &mut 
                 convert(value, example, &key);
                 if let Err(reason) = try_alone(&path, value) {
                     // Of numbers, truth values and limits the reader says nothing that helps.
-                    let plain = matches!(example, Json::Number(_) | Json::Bool(_))
-                        || key.starts_with("budget.");
+                    let plain =
+                        matches!(example, Json::Number(_) | Json::Bool(_)) || is_money(&key);
                     let reason = if plain { String::new() } else { reason };
                     problems.push(wrong(&key, value, &expected(&key, example), &reason));
                 }
@@ -71,6 +72,11 @@ fn convert(value: &mut Value, example: &Json, key: &str) {
     } else if key.starts_with("budget.") && !example.is_number() {
         numbers_to_text(value);
     }
+}
+
+/// Tells whether decimals stand under a key.
+fn is_money(key: &str) -> bool {
+    key.starts_with("budget.") || key.starts_with("pricing.cost.")
 }
 
 fn numbers_to_text(value: &mut Value) {

@@ -3,8 +3,6 @@
 //! This gives the early answer and its words; the money writer enforces the limits when it commits.
 //! Which day it is, and which limits it has, is `decide::budget`'s.
 
-use std::fmt::Write as _;
-
 use rust_decimal::Decimal;
 
 use crate::decide::ledger::{HoldRefused, hold};
@@ -47,6 +45,22 @@ pub fn admit(
         .map(|amount| Amount::new(left(amount.unit, tenant, account), amount.unit))
         .collect();
     Err(over_budget(prices, needed, remaining, fits))
+}
+
+/// Returns what is left of a day in every unit that may be spent, by the tighter of both limits.
+#[must_use]
+pub fn left_of_day(tenant: &Balance, account: Option<&Balance>) -> Vec<Amount> {
+    let has_limit = |balance: &Balance, unit: &Unit| {
+        balance
+            .get(unit)
+            .is_some_and(|of_unit| of_unit.limit.is_some())
+    };
+    let units = tenant.keys().filter(|unit| {
+        has_limit(tenant, unit) && account.is_none_or(|account| has_limit(account, unit))
+    });
+    units
+        .map(|unit| Amount::new(left(*unit, tenant, account), *unit))
+        .collect()
 }
 
 /// Puts the figures of a refusal into words; the money writer finds them at the moment of
@@ -107,12 +121,12 @@ fn message(prices: &[Amount], needed: &[Amount], remaining: &[Amount], fits: usi
         let words: Vec<String> = amounts.iter().map(Amount::to_string).collect();
         words.join(" and ")
     };
-    let mut text = match prices.len() {
-        1 => format!("The task needs {}", list(needed)),
-        count => format!("The batch of {count} needs {}", list(needed)),
+    let who = match prices.len() {
+        1 => "The task",
+        _ => "Batch",
     };
-    // Writing to a String cannot fail.
-    let _ = write!(text, " but only {} remaining today. ", list(remaining));
+    let (needed, left) = (list(needed), list(remaining));
+    let mut text = format!("{who} needs {needed} but only {left} remaining. ");
     let videos = prices.iter().all(|price| price.unit == Unit::Video);
     let noun = if videos { "video" } else { "task" };
     text += &match (prices.len(), fits) {

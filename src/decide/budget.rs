@@ -9,6 +9,7 @@ use crate::decide::ledger::Limits;
 use crate::model::amount::Unit;
 use crate::model::ids::Day;
 use crate::model::ledger::LimitSetting;
+use crate::model::window::time_of_day;
 
 /// Returns the budget day of a moment: the latest date whose window has begun.
 ///
@@ -59,15 +60,7 @@ pub fn parse_day_starts(text: &str) -> Result<Time, BudgetError> {
     let wrong = || BudgetError::DayStarts {
         text: text.chars().take(40).collect(),
     };
-    let (hours, minutes) = text.split_once(':').ok_or_else(wrong)?;
-    let two_digits = |part: &str| {
-        let plain = part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit());
-        plain.then(|| part.parse::<i8>().ok()).flatten()
-    };
-    let (Some(hours), Some(minutes)) = (two_digits(hours), two_digits(minutes)) else {
-        return Err(wrong());
-    };
-    Time::new(hours, minutes, 0, 0).map_err(|_| wrong())
+    time_of_day(text).ok_or_else(wrong)
 }
 
 /// Why a budget setting cannot be used.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::decide::{quiet, retry};
 use crate::model::event::{EventKind, NewEvent};
 use crate::model::ids::KlingTaskId;
 use crate::model::task::{Claim, Status, Task, TaskError};
@@ -59,6 +60,40 @@ pub fn given_back(
     after.relay.lookups = lookups;
     after.relay.not_before = Some(now + SignedDuration::try_from(wait).unwrap_or_default());
     event(after)
+}
+
+/// What becomes of a task whose request has expired from the log: nobody can create it any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expired {
+    /// Kling never had it: it fails, and its hold is voided.
+    Fails(TaskError),
+    /// Kling may have it: its hold closes on evidence only, so it is looked up for ever, ever less
+    /// often.
+    LooksAgain {
+        /// How many look-ups there were, this one included.
+        lookups: u32,
+        /// Until the next one: at most an hour.
+        wait: Duration,
+    },
+}
+
+/// Decides what becomes of a task whose request has expired, after a look-up in vain if
+/// `sent_before` tells that an earlier create may have reached Kling.
+#[must_use]
+pub fn request_expired(task: &Task, sent_before: bool, lookup_delay: Duration) -> Expired {
+    if sent_before {
+        let lookups = task.relay.lookups + 1;
+        let cap = quiet::ASK_GAP_MAX.unsigned_abs().max(lookup_delay);
+        let wait = retry::backoff(lookups, lookup_delay, cap, 0.0);
+        return Expired::LooksAgain { lookups, wait };
+    }
+    Expired::Fails(TaskError {
+        code: "expired".to_owned(),
+        message: "it could not be dispatched in all the time that its request was kept \
+                  (retention.tasks); Kling never had it, so submit it again"
+            .to_owned(),
+        retryable: true,
+    })
 }
 
 /// Kling created it.

@@ -10,7 +10,7 @@ use rust_decimal::Decimal;
 
 use crate::model::amount::{Amount, Unit, sum_by_unit};
 use crate::model::answer::DayBudget;
-use crate::model::ledger::{Balance, Basis, LedgerKey, UnitBalance};
+use crate::model::ledger::{Balance, Basis, EntryKind, LedgerEntry, LedgerKey, UnitBalance};
 use crate::model::task::Status;
 
 /// The limits of one owner's day, by unit.
@@ -156,6 +156,27 @@ pub fn mark_alerts(mut balance: Balance, thresholds: &[Decimal]) -> (Balance, Ve
         }
     }
     (balance, crossed)
+}
+
+/// Tells whether an entry is the one that closes a task. A closing in several units has one entry
+/// for each: the first closes the hold and carries Kling's figures, the others carry none.
+#[must_use]
+pub fn closes_task(entry: &LedgerEntry) -> bool {
+    match entry.kind {
+        EntryKind::Void => true,
+        EntryKind::Settlement => entry.basis != Some(Basis::Billed) || !entry.billed.is_empty(),
+        EntryKind::Hold | EntryKind::Adjustment | EntryKind::Limit => false,
+    }
+}
+
+/// Tells whether Kling's own figure stands beside an estimate in the same unit. Kling never bills
+/// in credits, and what it billed in another unit than the book's is no drift of the book.
+#[must_use]
+pub fn is_comparable(entry: &LedgerEntry) -> bool {
+    entry.basis == Some(Basis::Billed)
+        && entry.outcome.as_deref() == Some(Status::Succeeded.as_str())
+        && entry.unit != Some(Unit::Credit)
+        && !entry.deducted_change.is_zero()
 }
 
 /// How a hold closes.

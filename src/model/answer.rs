@@ -6,6 +6,7 @@ use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::advice::Advice;
 use super::amount::{Amount, Unit};
 use super::ids::{Day, TaskId};
 use super::ledger::Balance;
@@ -20,6 +21,11 @@ pub struct Accepted {
     pub status: Status,
     /// What is held for it.
     pub estimate: Amount,
+    /// The model that makes it, in Kling's spelling.
+    pub model: String,
+    /// The mode that was priced, which a draft's purpose may have lowered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
     /// The task whose stored result answers it, where that is known already: nothing is held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reused_from: Option<TaskId>,
@@ -34,17 +40,59 @@ pub struct AcceptedBatch {
     pub estimate: Vec<Amount>,
 }
 
+/// What one request would cost, and what it would make for that.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Estimate {
+    /// What would be held.
+    #[serde(flatten)]
+    pub price: Amount,
+    /// The model that would make it, in Kling's spelling.
+    pub model: String,
+    /// The mode that was priced, where the product has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// Seconds, where the product has a length of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<String>,
+    /// Whether it would have sound.
+    pub audio: bool,
+    /// The budget day that would hold it.
+    pub day: Day,
+    /// With advice: the same for tasks whose results could stand for one another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reuse_key: Option<String>,
+}
+
+/// What one budget day would have to hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DayEstimate {
+    /// Which day.
+    pub day: Day,
+    /// The price of its tasks, by unit.
+    pub needed: Vec<Amount>,
+    /// What is left of its limits in these units; a unit without a limit is not there.
+    pub remaining: Vec<Amount>,
+}
+
 /// What requests would cost.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Estimates {
     /// In the order of the requests.
-    pub estimates: Vec<Amount>,
+    pub estimates: Vec<Estimate>,
     /// All of them, by unit.
     pub total: Vec<Amount>,
     /// Whether the limits would allow all of them now.
     pub allowed: bool,
-    /// What is left of today's limits, in the units of the total.
+    /// How many of them, from the first, the limits would allow.
+    pub fits: usize,
+    /// What is left of the day's limits: of the first day that cannot hold its tasks, or else of
+    /// the first day that has any.
     pub remaining: Vec<Amount>,
+    /// By budget day: delayed tasks are held on the day on which they may be dispatched.
+    pub days: Vec<DayEstimate>,
+    /// What would be cheaper; only where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advice: Option<Vec<Advice>>,
 }
 
 /// A page of tasks.

@@ -175,7 +175,8 @@ pub struct LedgerEntry {
     /// What an earlier result saved, on the closing of a task that reused it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub saved: Option<Amount>,
-    /// `succeeded` or `failed`, on a settlement or void.
+    /// `succeeded` or `failed`, on a settlement or void. On an adjustment: it takes the closing of
+    /// a task back, which ended so; one that only corrects an amount has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
     /// When.

@@ -45,6 +45,42 @@ impl Submission {
     }
 }
 
+/// A question about prices: one request, or `{"tasks": […]}`, with `"advise": true` beside the
+/// tasks if cheaper ways are asked for too.
+#[derive(Clone, Debug)]
+pub struct Inquiry {
+    /// What would be made.
+    pub submission: Submission,
+    /// Whether cheaper ways are asked for.
+    pub advise: bool,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    tasks: Vec<TaskRequest>,
+    #[serde(default)]
+    advise: bool,
+}
+
+impl Inquiry {
+    /// Parses a body.
+    ///
+    /// # Errors
+    /// `invalid-request`, naming the field.
+    pub fn parse(body: &[u8]) -> Result<Self, Problem> {
+        let value: Value = parse_json(body)?;
+        if value.get("tasks").is_some() {
+            let Asked { tasks, advise } = parse_json(body)?;
+            let submission = Submission::Batch(tasks);
+            return Ok(Self { submission, advise });
+        }
+        let submission = Submission::parse(body)?;
+        let advise = false;
+        Ok(Self { submission, advise })
+    }
+}
+
 /// Parses JSON.
 ///
 /// # Errors

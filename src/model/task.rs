@@ -99,7 +99,8 @@ pub enum Generation {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskError {
     /// Stable: `kling-<business code>`, `kling-http-<status>` (an answer without a code),
-    /// `kling-failed`, `moderation`, `cancelled`, `invalid-request`, `idempotency-key-reused`,
+    /// `kling-failed`, `moderation`, `cancelled`, `expired` (never dispatched in all the time that
+    /// its request was kept), `invalid-request`, `idempotency-key-reused`,
     /// `reused-result-gone`.
     pub code: String,
     /// What Kling, or the relay, says of it.
@@ -187,6 +188,9 @@ pub struct RelayState {
     /// The earliest time of the next dispatch: the caller's `not_before`, or a back-off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
+    /// Whether it is dispatched inside the off-peak window only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub off_peak: bool,
     /// How many times it was claimed for dispatch.
     #[serde(default)]
     pub attempts: u32,

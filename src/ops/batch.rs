@@ -4,10 +4,13 @@ use super::connect::Connected;
 use super::output::Output;
 use super::{estimate, requests};
 use crate::cli::BatchArgs;
+use crate::decide::admission::OverBudget;
+use crate::decide::estimate::over;
 use crate::edge::nats::topology;
 use crate::model::amount::sum_by_unit;
 use crate::model::answer::AcceptedBatch;
 use crate::model::ids::{TaskId, Tenant};
+use crate::model::problem::{Problem, ProblemCode};
 use crate::model::request::TaskRequest;
 
 /// Tasks in one commit.
@@ -21,19 +24,17 @@ const REQUEST_BYTES_MAX: usize = 900_000;
 /// The service's refusal, with what is stored so far when a later part was refused.
 pub async fn run(link: &Connected, args: &BatchArgs, output: Output) -> anyhow::Result<bool> {
     let tenant = Tenant::parse(&args.tenant.tenant)?;
-    let tasks = requests::from_file(&args.file)?;
+    let tasks = requests::from_file_at(&args.file, args.off_peak)?;
     let parts = split(&tasks)?;
-    let estimates = estimate::ask(link, &tenant, &parts).await?;
+    let estimates = estimate::ask(link, &tenant, &parts, false).await?;
     if args.estimate_only {
         estimate::print(&estimates, output);
         return Ok(estimates.allowed);
     }
-    output.say(&estimate::text(&estimates));
-    if !estimates.allowed {
-        anyhow::bail!(
-            "the day's budget does not allow all of it, so nothing was submitted; see \
-             `kling-relay budget show`, or split the file"
-        );
+    output.say(&estimate::figures(&estimates));
+    if let Some(over) = over(&estimates) {
+        refuse(over, output);
+        return Ok(false);
     }
     if parts.len() > 1 {
         output.say(&format!(
@@ -50,7 +51,7 @@ pub async fn run(link: &Connected, args: &BatchArgs, output: Output) -> anyhow::
             .map(|key| format!("{key}.{i}"));
         let subject = topology::submit_subject(&tenant);
         let answer: anyhow::Result<AcceptedBatch> =
-            link.ask(subject, part.clone(), key.as_deref()).await;
+            link.ask(subject, body(part, false), key.as_deref()).await;
         let answer = answer.map_err(|error| {
             error.context(format!(
                 "{} of {} tasks are submitted; then",
@@ -66,11 +67,31 @@ pub async fn run(link: &Connected, args: &BatchArgs, output: Output) -> anyhow::
     Ok(true)
 }
 
-/// Cuts a file into request bodies: by number of tasks and by bytes.
+/// Says that the budget does not allow it: the sentence on stderr for a person, the same problem
+/// document as over HTTP on stdout for a program.
+fn refuse(over: OverBudget, output: Output) {
+    let mut problem = Problem::new(ProblemCode::BudgetExceeded, over.message);
+    (problem.needed, problem.remaining) = (over.needed, over.remaining);
+    problem.fits = Some(over.fits);
+    if output.is_json() {
+        output.result(&problem, "");
+    } else {
+        output.error(&format!("{} Nothing was submitted.", problem.detail));
+    }
+}
+
+/// Makes a request body of a part of a file.
+#[must_use]
+pub fn body(part: &str, advise: bool) -> Vec<u8> {
+    let advise = if advise { ",\"advise\":true" } else { "" };
+    format!("{{\"tasks\":{part}{advise}}}").into_bytes()
+}
+
+/// Cuts a file into lists of requests as JSON: by number of tasks and by bytes.
 ///
 /// # Errors
 /// Names the task that is too large by itself.
-pub fn split(tasks: &[TaskRequest]) -> anyhow::Result<Vec<Vec<u8>>> {
+pub fn split(tasks: &[TaskRequest]) -> anyhow::Result<Vec<String>> {
     let mut parts = Vec::new();
     let mut part: Vec<String> = Vec::new();
     let mut bytes = 0;
@@ -80,17 +101,13 @@ pub fn split(tasks: &[TaskRequest]) -> anyhow::Result<Vec<Vec<u8>>> {
             anyhow::bail!("request {} is larger than 0.9 MB; send media by URL", i + 1);
         }
         if part.len() == COMMIT_MAX || bytes + text.len() > REQUEST_BYTES_MAX {
-            parts.push(body(&part));
+            parts.push(format!("[{}]", part.join(",")));
             part.clear();
             bytes = 0;
         }
         bytes += text.len() + 1;
         part.push(text);
     }
-    parts.push(body(&part));
+    parts.push(format!("[{}]", part.join(",")));
     Ok(parts)
-}
-
-fn body(tasks: &[String]) -> Vec<u8> {
-    format!("{{\"tasks\":[{}]}}", tasks.join(",")).into_bytes()
 }

@@ -6,6 +6,7 @@ pub mod requests;
 pub mod submit;
 pub mod batch;
 pub mod estimate;
+pub mod advice;
 pub mod tasks;
 pub mod selection;
 pub mod audit;
@@ -14,6 +15,7 @@ pub mod replay;
 pub mod dead;
 pub mod recover;
 pub mod budget;
+pub mod usage;
 pub mod reconcile;
 pub mod schemas;
 

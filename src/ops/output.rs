@@ -69,6 +69,13 @@ fn write_line(line: &str) {
 /// Lays rows out in columns: the first row is the heading.
 #[must_use]
 pub fn table(rows: &[Vec<String>]) -> String {
+    figures_table(rows, usize::MAX)
+}
+
+/// Lays rows out in columns: the first row is the heading. The first `words` columns begin on the
+/// left; the others are figures, and end on the right.
+#[must_use]
+pub fn figures_table(rows: &[Vec<String>], words: usize) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter()
@@ -80,9 +87,13 @@ pub fn table(rows: &[Vec<String>]) -> String {
         .map(|column| width(column).unwrap_or(0))
         .collect();
     let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| {
-            let padding = width - cell.chars().count();
-            format!("{cell}{}", " ".repeat(padding))
+        let cells = row.iter().zip(&widths).enumerate();
+        let cells = cells.map(|(column, (cell, width))| {
+            let padding = " ".repeat(width - cell.chars().count());
+            match column < words {
+                true => format!("{cell}{padding}"),
+                false => format!("{padding}{cell}"),
+            }
         });
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };

@@ -34,6 +34,9 @@ pub fn from_args(args: &RequestArgs) -> anyhow::Result<TaskRequest> {
             fields.insert(name.to_owned(), Value::from(value.as_str()));
         }
     }
+    if args.off_peak {
+        fields.insert("off_peak".to_owned(), Value::from(true));
+    }
     if let Some(audio) = args.audio {
         fields.insert("audio".to_owned(), Value::from(audio));
     }
@@ -75,6 +78,16 @@ pub fn from_file(path: &Path) -> anyhow::Result<Vec<TaskRequest>> {
         bail!("{path:?} holds no request");
     }
     Ok(requests)
+}
+
+/// Reads a batch file whose tasks all wait for the off-peak window, if that is asked for.
+///
+/// # Errors
+/// As [`from_file`].
+pub fn from_file_at(path: &Path, off_peak: bool) -> anyhow::Result<Vec<TaskRequest>> {
+    let mut tasks = from_file(path)?;
+    tasks.iter_mut().for_each(|task| task.off_peak |= off_peak);
+    Ok(tasks)
 }
 
 /// Reads JSON Lines; empty lines are passed over.

@@ -16,6 +16,7 @@ use crate::model::operator::{Adjust, SetLimit};
 use crate::model::problem::Problem;
 use crate::model::request::TaskRequest;
 use crate::model::task::Task;
+use crate::model::usage::{DriftReport, UsageRecord, UsageReport};
 
 /// Returns every schema by its file name.
 #[must_use]
@@ -44,6 +45,9 @@ pub fn all() -> Vec<(String, Value)> {
     schemas.push(named::<TaskPage>("http.task-page", "task-page"));
     schemas.push(named::<SetLimit>("http.set-limit", "set-limit"));
     schemas.push(named::<DayBudget>("http.day-budget", "day-budget"));
+    schemas.push(named::<UsageReport>("http.usage-report", "usage-report"));
+    schemas.push(named::<UsageRecord>("cli.usage-record", "usage-record"));
+    schemas.push(named::<DriftReport>("cli.usage-drift", "usage-drift"));
     schemas.push(named::<Problem>("http.problem", "problem"));
     schemas.push(named::<Adjust>("internal.adjust", "adjust"));
     schemas.push(named::<Adjusted>("internal.adjusted", "adjusted"));
@@ -115,7 +119,7 @@ pub fn write(folder: &Path, output: Output) -> anyhow::Result<bool> {
             .and_then(|name| name.to_str())
             .unwrap_or_default();
         let known = schemas.iter().any(|(known, _)| known == name);
-        let ours = ["event.", "http.", "internal."]
+        let ours = ["event.", "http.", "cli.", "internal."]
             .iter()
             .any(|prefix| name.starts_with(prefix));
         if ours && !known {

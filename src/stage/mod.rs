@@ -11,6 +11,7 @@ pub mod ledger_audit;
 pub mod reconciler;
 pub mod downloader;
 pub mod accountant;
+pub mod digest;
 pub mod alerter;
 pub mod views;
 pub mod feed;

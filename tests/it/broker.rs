@@ -76,6 +76,7 @@ pub(crate) fn free_port() -> u16 {
 pub(crate) struct Node {
     pub(crate) port: u16,
     name: String,
+    sync: String,
     dir: tempfile::TempDir,
     child: Option<Child>,
 }
@@ -83,21 +84,30 @@ pub(crate) struct Node {
 impl Node {
     /// Starts a single server and waits until it answers.
     pub(crate) fn start() -> Self {
-        Self::start_with("")
+        Self::single("always")
+    }
+
+    /// Starts one that waits for the disk so often: `always`, or a time.
+    pub(crate) fn single(sync: &str) -> Self {
+        Self::run(Self::prepare("single", free_port(), sync, ""))
     }
 
     /// Starts one with more in its configuration than every server has.
     pub(crate) fn start_with(extra: &str) -> Self {
-        let mut node = Self::prepare("single", free_port(), extra);
+        Self::run(Self::prepare("single", free_port(), "always", extra))
+    }
+
+    fn run(mut node: Self) -> Self {
         node.restart();
         node.wait_ready();
         node
     }
 
-    fn prepare(name: &str, port: u16, extra: &str) -> Self {
+    fn prepare(name: &str, port: u16, sync: &str, extra: &str) -> Self {
         let node = Self {
             port,
             name: name.to_owned(),
+            sync: sync.to_owned(),
             dir: tempfile::tempdir().expect("a temporary directory"),
             child: None,
         };
@@ -107,10 +117,10 @@ impl Node {
 
     /// Writes the configuration, with more than every server has.
     pub(crate) fn configure(&self, extra: &str) {
-        let (name, port, store) = (&self.name, self.port, self.store());
+        let (name, port, sync, store) = (&self.name, self.port, &self.sync, self.store());
         let text = format!(
             "server_name: {name}\nlisten: \"127.0.0.1:{port}\"\nmax_payload: 1MB\n\
-             jetstream {{ store_dir: \"{}\", sync_interval: always, max_file_store: 4GB, \
+             jetstream {{ store_dir: \"{}\", sync_interval: \"{sync}\", max_file_store: 4GB, \
              limits {{ batch {{ max_inflight_per_stream: 50, timeout: \"5s\" }} }} }}\n{extra}\n",
             store.display()
         );
@@ -206,7 +216,7 @@ impl Cluster {
                 "cluster {{ name: under-test, listen: \"127.0.0.1:{route}\", routes: [{}] }}",
                 routes.join(", ")
             );
-            let mut node = Node::prepare(&format!("node-{index}"), *port, &extra);
+            let mut node = Node::prepare(&format!("node-{index}"), *port, "always", &extra);
             node.restart();
             node
         });

@@ -5,6 +5,7 @@ mod events_on_the_wire;
 mod examples;
 mod recovery;
 mod running;
+mod usage;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

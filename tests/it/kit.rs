@@ -96,6 +96,7 @@ pub(crate) fn task(id: &TaskId, hold: Amount) -> Task {
                 count: 1,
             },
             not_before: None,
+            off_peak: false,
             attempts: 0,
             claim: None,
             may_exist: false,

@@ -35,4 +35,5 @@ mod storage;
 mod streams;
 mod topology;
 mod torn;
+mod waiting;
 mod world;

@@ -73,6 +73,7 @@ pub(crate) fn task(status: Status) -> Task {
                 count: 1,
             },
             not_before: Some(at),
+            off_peak: false,
             attempts: 1,
             claim,
             may_exist: status == Status::Dispatching,

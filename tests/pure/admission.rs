@@ -37,8 +37,7 @@ fn refusal_carries_the_documents_three_figures() {
     assert_eq!(over.fits, 4);
     assert_eq!(
         over.message,
-        "The batch of 10 needs 100 credit but only 44 credit remaining today. Reduce to 4 tasks or \
-         lower mode."
+        "Batch needs 100 credit but only 44 credit remaining. Reduce to 4 tasks or lower mode."
     );
     let over = admit(
         &[amount(15, Unit::Video); 2],
@@ -59,7 +58,7 @@ fn single_task_and_empty_budget_have_their_words() {
     assert_eq!(over.fits, 0);
     assert!(
         over.message
-            .starts_with("The task needs 1.5 video-unit but only 1 video-unit")
+            .starts_with("The task needs 1.5 video-unit but only 1 video-unit remaining.")
     );
     let over = admit(
         &[amount(15, Unit::Video); 2],

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use kling_relay::decide::dispatch::{claimed, given_back, may_take, refused, submitted};
+use kling_relay::decide::dispatch::{
+    Expired, claimed, given_back, may_take, refused, request_expired, submitted,
+};
 use kling_relay::model::event::EventKind;
 use kling_relay::model::task::{Status, TaskError};
 use proptest::prelude::*;
@@ -66,6 +68,27 @@ fn a_claim_given_back_waits_and_remembers_what_may_be() {
         assert_eq!(back.relay.claim, None);
         assert!(!may_take(&back, now + SignedDuration::from_secs(4)));
         assert!(may_take(&back, now + SignedDuration::from_secs(5)));
+    }
+}
+
+#[test]
+fn a_request_that_expired_fails_only_what_kling_never_had() {
+    let base = Duration::from_secs(10);
+    let mut task = task(Status::Dispatching);
+    match request_expired(&task, false, base) {
+        Expired::Fails(error) => {
+            assert_eq!((error.code.as_str(), error.retryable), ("expired", true))
+        }
+        Expired::LooksAgain { .. } => panic!("Kling never had it"),
+    }
+    for (before, seconds) in [(0, 10), (1, 20), (5, 320), (9, 3_600), (1_000, 3_600)] {
+        task.relay.lookups = before;
+        let wait = Duration::from_secs(seconds);
+        let lookups = before + 1;
+        assert_eq!(
+            request_expired(&task, true, base),
+            Expired::LooksAgain { lookups, wait }
+        );
     }
 }
 

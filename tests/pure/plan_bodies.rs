@@ -1,8 +1,8 @@
 //! What each product's request becomes at Kling, and what it costs and takes.
 
-use kling_relay::decide::pricing::{Generations, plan};
+use kling_relay::decide::pricing::{Generations, PlanOptions, plan};
 use kling_relay::decide::products::{ProductRow, pool};
-use kling_relay::model::request::Product;
+use kling_relay::model::request::{Product, Purpose};
 use kling_relay::model::task::Generation;
 use serde_json::{Value, json};
 
@@ -354,4 +354,32 @@ fn draft_turns_the_mode_to_standard() {
     assert_eq!(planned.mode.as_deref(), Some("720p"));
     assert_eq!(planned.duration.as_deref(), Some("5"));
     assert_eq!(planned.price.to_string(), "1.5 video-unit");
+}
+
+/// The operator's policy speaks for requests that say nothing; a request that says something wins.
+#[test]
+fn the_default_purpose_is_the_operators() {
+    for (default, purpose, mode, price) in [
+        (Purpose::Final, None, "1080p", "2.5 video-unit"),
+        (Purpose::Draft, None, "720p", "1.5 video-unit"),
+        (Purpose::Draft, Some("final"), "1080p", "2.5 video-unit"),
+        (Purpose::Final, Some("draft"), "720p", "1.5 video-unit"),
+    ] {
+        let mut body = json!({"product": "text-to-video", "mode": "pro", "prompt": "a fox"});
+        if let Some(purpose) = purpose {
+            body["purpose"] = json!(purpose);
+        }
+        let options = PlanOptions {
+            default_purpose: default,
+            ..options(Generations::Both)
+        };
+        let planned = plan(&request(&body), official(), &options).expect("it can be made");
+        assert_eq!(
+            planned.mode.as_deref(),
+            Some(mode),
+            "{default:?} {purpose:?}"
+        );
+        assert_eq!(planned.price.to_string(), price);
+        assert_eq!(planned.call.body["settings"]["resolution"], mode);
+    }
 }

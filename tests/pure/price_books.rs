@@ -271,6 +271,20 @@ fn seed_credits_price_requests() {
             json!({"model": "kling-v2-6", "audio": true, "duration": "10", "mode": "pro"}),
             "200 credit",
         ),
+        (
+            json!({"model": "kling-3.0", "audio": true, "mode": "pro"}),
+            "175 credit",
+        ),
+        (
+            json!({"model": "kling-3.0", "audio": true, "duration": 10}),
+            "100 credit",
+        ),
+        (json!({"product": "image-generation"}), "1 credit"),
+        (
+            json!({"product": "virtual-try-on", "prompt": null, "parameters": {
+                "human_image": "https://a/b.png", "cloth_image": "https://a/c.png"}}),
+            "5 credit",
+        ),
     ] {
         let mut full = json!({"product": "text-to-video", "prompt": "a fox"});
         merge(&mut full, &body);

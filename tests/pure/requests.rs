@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use jiff::civil::{Date, date};
 use kling_relay::decide::pricing::{Generations, PlanOptions, Planned, PriceBook, Refusal, plan};
-use kling_relay::model::request::TaskRequest;
+use kling_relay::model::request::{Purpose, TaskRequest};
 use serde_json::{Value, json};
 
 /// A day on which both built-in books hold.
@@ -60,6 +60,7 @@ pub(crate) fn options(generations: Generations) -> PlanOptions {
     PlanOptions {
         generations,
         on: TODAY,
+        default_purpose: Purpose::Final,
     }
 }
 

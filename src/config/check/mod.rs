@@ -2,6 +2,7 @@
 //! value unless that is a secret, and the fix; all are checked, so one run shows everything.
 
 mod rules;
+mod usage;
 mod budget;
 mod listeners;
 mod prompt;
@@ -102,6 +103,7 @@ impl Config {
         rules::kling(self, &mut found);
         listeners::listeners(self, &mut found);
         rules::storage(&self.storage, &mut found);
+        usage::usage(self, &mut found);
         budget::budget(self, &mut found);
         prompt::prompt(self, &mut found);
         rules::stages(self, &mut found);

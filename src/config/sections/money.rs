@@ -16,6 +16,32 @@ use crate::model::ledger::LimitSetting;
 pub struct Pricing {
     /// `official-2026-09`, `seed-credits-v1` or a file.
     pub book: String,
+    /// What units cost in money.
+    pub cost: Cost,
+}
+
+/// `[pricing.cost]`
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cost {
+    /// The currency of the rates; none: usage reports show no cost.
+    pub currency: Option<String>,
+    /// Of one unit, by its name; cash in the currency itself needs none.
+    pub rates: BTreeMap<String, Decimal>,
+}
+
+/// `[usage]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Usage {
+    /// Between two looks for entries to be summed up for reports.
+    #[serde(with = "super::super::duration")]
+    pub digest_every: Duration,
+    /// For one report over HTTP.
+    #[serde(with = "super::super::duration")]
+    pub report_timeout: Duration,
+    /// Reports over HTTP at once.
+    pub reports_max: usize,
 }
 
 /// One number or a list.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::super::redact;
+use crate::model::window::DayWindow;
 
 /// `[kling]`
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -112,6 +113,8 @@ pub struct Dispatcher {
     /// How long dispatch stops after Kling refused the account or its credential.
     #[serde(with = "super::super::duration")]
     pub circuit_open: Duration,
+    /// When `off_peak` tasks are dispatched; none: they are refused.
+    pub off_peak: Option<DayWindow>,
 }
 
 /// `[reconciler]`

@@ -21,7 +21,7 @@ use crate::model::amount::Amount;
 use crate::model::request::KlingCall;
 use crate::model::task::Slots;
 
-pub use book::{BookError, Found, PriceBook};
+pub use book::{BookError, Found, PriceBook, Terms};
 pub use check::{LABEL_KEY_MAX, LABEL_VALUE_MAX, LABELS_MAX, NOT_BEFORE_MAX, check_not_before};
 pub use digest::request_digest;
 pub use facts::{Facts, Input, Sound};

@@ -6,7 +6,7 @@ use crate::decide::products::{
     LegacyEndpoint, Model, ModelRow, NewEndpoint, ProductRow, is_known_spelling,
 };
 use crate::model::amount::Amount;
-use crate::model::request::{KlingCall, Product, TaskRequest};
+use crate::model::request::{KlingCall, Product, Purpose, TaskRequest};
 use crate::model::task::{Generation, Slots};
 
 use super::refusal::{Refusal, shorten};
@@ -29,6 +29,8 @@ pub struct PlanOptions {
     pub generations: Generations,
     /// The day on which the price is taken.
     pub on: Date,
+    /// What a request without a purpose counts as.
+    pub default_purpose: Purpose,
 }
 
 /// A request that can be carried out: what is sent, what it costs, what it takes.
@@ -95,7 +97,7 @@ pub fn plan(
     check::labels(&request.labels)?;
     let row = ProductRow::of(request.product);
     let choice = choose(row, request.model.as_deref(), book, options.generations)?;
-    let wish = wish::read(request, &choice)?;
+    let wish = wish::read(request, &choice, options.default_purpose)?;
     let call = match choice.new_endpoint() {
         Some(endpoint) => body_new::build(&choice, endpoint, &wish, &request.parameters)?,
         None => body_legacy::build(&choice, &wish, &request.parameters)?,

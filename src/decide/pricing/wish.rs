@@ -25,9 +25,14 @@ pub(super) struct Wish<'a> {
     pub(super) aspect_ratio: Option<&'a str>,
 }
 
-pub(super) fn read<'a>(request: &'a TaskRequest, choice: &Choice) -> Result<Wish<'a>, Refusal> {
+pub(super) fn read<'a>(
+    request: &'a TaskRequest,
+    choice: &Choice,
+    default_purpose: Purpose,
+) -> Result<Wish<'a>, Refusal> {
     let (prompt, negative_prompt) = prompts(request, choice)?;
-    let resolution = resolution(request, choice)?;
+    let purpose = request.purpose.unwrap_or(default_purpose);
+    let resolution = resolution(request, purpose, choice)?;
     Ok(Wish {
         prompt,
         negative_prompt,
@@ -97,7 +102,11 @@ fn prompts<'a>(
     Ok((Some(folded), None))
 }
 
-fn resolution(request: &TaskRequest, choice: &Choice) -> Result<Option<Resolution>, Refusal> {
+fn resolution(
+    request: &TaskRequest,
+    purpose: Purpose,
+    choice: &Choice,
+) -> Result<Option<Resolution>, Refusal> {
     let (row, rules) = (choice.row, choice.rules());
     if row.pack != Pack::Video || rules.resolutions.is_empty() {
         return match &request.mode {
@@ -123,9 +132,9 @@ fn resolution(request: &TaskRequest, choice: &Choice) -> Result<Option<Resolutio
             Refusal::invalid("mode", message)
         })?,
     };
-    let taken = match request.purpose {
-        Some(Purpose::Draft) => Resolution::P720,
-        Some(Purpose::Final) | None => asked,
+    let taken = match purpose {
+        Purpose::Draft => Resolution::P720,
+        Purpose::Final => asked,
     };
     if !rules.resolutions.contains(&taken) {
         let offers: Vec<&str> = rules

@@ -126,6 +126,17 @@ impl ProductRow {
             .expect("the table has a row for each product; a test counts them")
     }
 
+    /// Tells whether only the end of a task says how long it is, so that its price is held for the
+    /// longest that Kling documents.
+    #[must_use]
+    pub fn holds_maximum(product: Product) -> bool {
+        let row = ProductRow::of(product);
+        let rules = row.models.iter();
+        rules
+            .map(|rules| rules.lengths)
+            .any(|lengths| matches!(lengths, Lengths::Input(_)))
+    }
+
     /// Tells whether the caller can choose a model.
     #[must_use]
     pub fn has_models(&self) -> bool {

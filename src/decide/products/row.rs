@@ -76,6 +76,16 @@ pub struct ModelRow {
     pub contents: &'static [(&'static str, usize)],
 }
 
+impl ModelRow {
+    /// Tells whether Kling sells it as the faster one: its name says so.
+    ///
+    /// Source: platform reference 5, typical latency.
+    #[must_use]
+    pub fn is_turbo(&self) -> bool {
+        self.version.ends_with("-turbo")
+    }
+}
+
 /// Longest prompt where no row says otherwise, in characters.
 ///
 /// Source: platform reference 2.3 and 2.5.

@@ -46,16 +46,16 @@ fn found(detector: Detector, text: &str, only_first: bool) -> Vec<Range<usize>> 
         let mut at = 0;
         while let Some(candidate) = shape.pattern.find_at(text, at) {
             let range = candidate.range();
-            if (shape.is_one)(text, &range) {
-                at = range.end;
+            let is_one = (shape.is_one)(text, &range);
+            at = match text[range.start..].chars().next() {
+                Some(first) if !is_one && shape.look_inside => range.start + first.len_utf8(),
+                Some(_) | None => range.end,
+            };
+            if is_one {
                 found.push(range);
                 if only_first {
                     return found;
                 }
-            } else {
-                // The real one may begin inside what was none.
-                let first = text[range.start..].chars().next();
-                at = range.start + first.map_or(1, char::len_utf8);
             }
         }
     }

@@ -17,7 +17,7 @@ impl Folded {
     pub(super) fn of(original: &str) -> Self {
         let mut text = String::with_capacity(original.len());
         let mut origins = Vec::with_capacity(original.len());
-        for (at, c) in original.char_indices().filter(|(_, c)| !is_hidden(*c)) {
+        for (at, c) in original.char_indices() {
             push_compatible(c, &mut text);
             origins.resize(text.len(), at);
         }
@@ -35,17 +35,18 @@ impl Folded {
 /// Returns the text in compatibility form without case.
 pub(super) fn caseless(original: &str) -> String {
     let mut compatible = String::with_capacity(original.len());
-    for c in original.chars().filter(|c| !is_hidden(*c)) {
-        push_compatible(c, &mut compatible);
-    }
+    original
+        .chars()
+        .for_each(|c| push_compatible(c, &mut compatible));
     // By way of upper case, so that the sharp s and the final sigma meet their other forms.
     let folded = compatible
         .chars()
         .flat_map(char::to_uppercase)
         .flat_map(char::to_lowercase);
-    folded.nfkc().filter(|c| !is_hidden(*c)).collect()
+    folded.nfkc().collect()
 }
 
+/// Adds what a character stands for; nothing for one that is hidden.
 fn push_compatible(c: char, text: &mut String) {
     if c.is_ascii() {
         text.push(c);

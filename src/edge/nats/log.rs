@@ -236,7 +236,7 @@ impl Log {
 
     async fn has_room(&self, stream: &'static str) -> Result<(), LogError> {
         let operation = "store a large message";
-        let room = wire::stream_room(&self.inner.broker, stream, self.inner.read_timeout);
+        let room = wire::room(&self.inner.broker, stream, self.inner.read_timeout);
         let room = room
             .await
             .map_err(|failure| LogError::of_read(operation, failure))?;

@@ -18,6 +18,7 @@ pub mod dead;
 pub mod replay;
 mod audit;
 pub mod money;
+pub mod usage;
 
 use std::fmt;
 use std::path::PathBuf;

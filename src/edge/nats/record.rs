@@ -11,6 +11,7 @@ use crate::model::audit::Audit;
 use crate::model::event::{EventKind, TaskEvent};
 use crate::model::ids::TaskId;
 use crate::model::ledger::{BudgetAlert, LedgerEntry, LedgerKey};
+use crate::model::usage::UsagePage;
 
 pub(super) const COMMIT: &str = "kling-commit";
 pub(super) const CE_ID: &str = "ce-id";
@@ -103,6 +104,14 @@ impl Recorded {
             Some(key) if key.owner.as_str() == entry.tenant && key.day == entry.day => Ok(entry),
             Some(_) | None => Err(self.corrupt("it does not belong to its subject")),
         }
+    }
+
+    /// Decodes a page of usage.
+    ///
+    /// # Errors
+    /// [`LogError::Corrupt`] if it is none or cannot be read.
+    pub fn usage_page(&self) -> Result<UsagePage, LogError> {
+        self.decode()
     }
 
     /// Decodes a budget alert.

@@ -36,6 +36,8 @@ pub const LEDGER_ENTRIES: &str = "kling.v1.*.ledger.>";
 pub const BUDGET_ALERTS: &str = "kling.v1.*.budget.>";
 /// Every record of what an operator did.
 pub const AUDITS: &str = "kling.v1.*.audit.>";
+/// Every page of usage: internal, made of the ledger and no truth of its own.
+pub const USAGE_PAGES: &str = "kling.usage.v1.>";
 /// The NATS micro service's name.
 pub const SERVICE: &str = "kling-relay";
 /// Every submission over request/reply.
@@ -110,6 +112,19 @@ pub fn events_of_kind(tenant: Option<&Tenant>, kind: EventKind) -> String {
 #[must_use]
 pub fn ledger_subject(key: &LedgerKey) -> String {
     format!("kling.v1.{}.ledger.{}", key.owner.as_str(), key.day)
+}
+
+/// Returns the filter of every ledger, of a tenant or of everybody.
+#[must_use]
+pub fn ledgers(tenant: Option<&Tenant>) -> String {
+    let tenant = tenant.map_or("*", Tenant::as_str);
+    format!("kling.v1.{tenant}.ledger.*")
+}
+
+/// Returns the subject of a day's pages of usage.
+#[must_use]
+pub fn usage_subject(key: &LedgerKey) -> String {
+    format!("kling.usage.v1.{}.{}", key.owner.as_str(), key.day)
 }
 
 /// Returns the filter of a day's money entries of every owner, the account among them.
@@ -259,7 +274,9 @@ pub fn streams(nats: &config::Nats) -> [Value; 4] {
     let log = json!({
         "name": LOG,
         "description": "What happened to tasks and money: the truth",
-        "subjects": [TASK_EVENTS, LEDGER_ENTRIES, BUDGET_ALERTS, AUDITS, "kling.probe.v1.log.>"],
+        "subjects": [
+            TASK_EVENTS, LEDGER_ENTRIES, BUDGET_ALERTS, AUDITS, USAGE_PAGES, "kling.probe.v1.log.>",
+        ],
         "max_bytes": nats.log_max_bytes,
         "max_age": 0,
         "discard": "new",

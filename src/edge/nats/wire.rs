@@ -11,9 +11,13 @@ use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::RawMessage;
 use bytes::Bytes;
 use futures::StreamExt;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Broker;
+
+mod info;
+
+pub(super) use self::info::{last_sequence, message_count, room, subjects};
 
 pub(super) const EXPECTED_SEQUENCE: &str = "Nats-Expected-Last-Subject-Sequence";
 pub(super) const EXPECTED_SUBJECT: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
@@ -328,59 +332,6 @@ pub(super) async fn delete(
             reason: error["description"].as_str().unwrap_or_default().to_owned(),
         }),
     }
-}
-
-/// Returns the sequence of the stream's newest message, from its leader; 0 for an empty stream.
-pub(super) async fn last_sequence(
-    broker: &Broker,
-    stream: &str,
-    timeout: Duration,
-) -> Result<u64, ReadFailure> {
-    let info = stream_info(broker, stream, timeout).await?;
-    let last = info["state"]["last_seq"].as_u64();
-    last.ok_or(ReadFailure::Unavailable)
-}
-
-/// Returns how many messages a stream holds.
-pub(super) async fn message_count(
-    broker: &Broker,
-    stream: &str,
-    timeout: Duration,
-) -> Result<u64, ReadFailure> {
-    let info = stream_info(broker, stream, timeout).await?;
-    let messages = info["state"]["messages"].as_u64();
-    messages.ok_or(ReadFailure::Unavailable)
-}
-
-/// Returns how many more bytes the stream takes and how many at all; none where it has no bound.
-pub(super) async fn stream_room(
-    broker: &Broker,
-    stream: &str,
-    timeout: Duration,
-) -> Result<Option<(u64, u64)>, ReadFailure> {
-    let info = stream_info(broker, stream, timeout).await?;
-    let bytes = info["state"]["bytes"].as_u64();
-    let bytes = bytes.ok_or(ReadFailure::Unavailable)?;
-    // A stream without a bound says -1.
-    let most = info["config"]["max_bytes"].as_u64();
-    Ok(most.map(|most| (most.saturating_sub(bytes), most)))
-}
-
-async fn stream_info(
-    broker: &Broker,
-    stream: &str,
-    timeout: Duration,
-) -> Result<Value, ReadFailure> {
-    let request = Request::new()
-        .payload(json!({}).to_string().into())
-        .timeout(Some(timeout));
-    let sent = broker
-        .client()
-        .send_request(format!("$JS.API.STREAM.INFO.{stream}"), request);
-    let Ok(Ok(answer)) = tokio::time::timeout(timeout, sent).await else {
-        return Err(ReadFailure::Unavailable);
-    };
-    serde_json::from_slice(&answer.payload).map_err(|_| ReadFailure::Unreadable)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 pub mod auth;
 pub mod events;
+pub mod usage;
 
 use std::sync::Arc;
 
@@ -24,7 +25,8 @@ use crate::model::ledger::{LedgerKey, LedgerOwner};
 use crate::model::operator::SetLimit;
 use crate::model::problem::{Problem, ProblemCode};
 use crate::model::request::TaskRequest;
-use crate::model::submission::{Submission, parse_json};
+use crate::model::submission::{Inquiry, parse_json};
+use crate::ops::usage::Reports;
 use crate::stage::feed::Feed;
 use crate::stage::intake::Intake;
 use crate::stage::views::Filter;
@@ -35,6 +37,7 @@ use crate::telemetry;
 pub struct Api {
     intake: Intake,
     feed: Feed,
+    reports: Reports,
     clock: Clock,
     keys: Arc<Keys>,
     body_max_bytes: usize,
@@ -43,11 +46,13 @@ pub struct Api {
 }
 
 impl Api {
-    /// Makes the API over the submit path and the events. Live events end with the stop.
+    /// Makes the API over the submit path, the events and the usage reports. Live events end with
+    /// the stop.
     #[must_use]
     pub fn new(
         intake: Intake,
         feed: Feed,
+        reports: Reports,
         clock: Clock,
         rules: &config::Api,
         stop: CancellationToken,
@@ -55,6 +60,7 @@ impl Api {
         Self {
             intake,
             feed,
+            reports,
             clock,
             keys: Arc::new(Keys::new(rules)),
             body_max_bytes: rules.body_max_bytes,
@@ -76,7 +82,7 @@ impl Api {
             .route("/v1/estimates", only(post(estimate), "POST"))
             .route("/v1/events", only(get(events::of_all), "GET"))
             .route("/v1/budget", only(get(budget).put(set_limit), "GET, PUT"))
-            .route("/v1/usage", only(get(later), "GET"))
+            .route("/v1/usage", only(get(usage::report), "GET"))
             .route("/openapi.json", only(get(later), "GET"))
             .route("/asyncapi.json", only(get(later), "GET"))
             .route("/console", only(get(later), "GET"))
@@ -160,9 +166,9 @@ async fn submit_batch(State(api): State<Api>, caller: Caller, request: Request) 
 async fn estimate(State(api): State<Api>, caller: Caller, request: Request) -> Answer {
     let tenant = caller.tenant()?;
     let body = read_bytes(request.into_body(), api.batch_body_max_bytes).await?;
-    let submission = Submission::parse(&body)?;
-    let estimates = api.intake.estimate(tenant, submission.requests()).await?;
-    Ok(Json(estimates).into_response())
+    let Inquiry { submission, advise } = Inquiry::parse(&body)?;
+    let estimates = api.intake.estimate(tenant, submission.requests(), advise);
+    Ok(Json(estimates.await?).into_response())
 }
 
 async fn show(State(api): State<Api>, caller: Caller, TaskPath(task): TaskPath) -> Answer {

@@ -7,7 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Dispatcher, lock};
 use crate::decide::circuit::Scope;
-use crate::decide::dispatch;
+use crate::decide::dispatch::{self, Expired};
+use crate::decide::off_peak::ready_at;
 use crate::decide::retry::{
     self, AfterLookUp, Backoff, Cause, CreateVerdict, When, after_lookup, classify_create,
 };
@@ -60,7 +61,7 @@ impl Dispatcher {
             return Ok(None);
         };
         let now = self.clock.now();
-        if !dispatch::may_take(&loaded.task, now) {
+        if !dispatch::may_take(&loaded.task, now) || self.must_wait(&loaded.task, now) {
             return Ok(None);
         }
         let sent_before = loaded.task.relay.may_exist;
@@ -77,6 +78,13 @@ impl Dispatcher {
         Ok(claimed
             .filter(|claimed| claimed.seq == seq)
             .map(|claimed| (claimed, sent_before)))
+    }
+
+    /// Tells whether it waits for the off-peak window. The view has said no, a moment ago.
+    fn must_wait(&self, task: &Task, now: Timestamp) -> bool {
+        let (relay, window) = (&task.relay, self.shared.off_peak.as_ref());
+        let ready_at = ready_at(window, relay.off_peak, relay.may_exist, None, now);
+        ready_at.is_some_and(|at| at > now)
     }
 
     async fn find_out(&self, claimed: &Loaded, sent_before: bool) -> Found {
@@ -113,8 +121,7 @@ impl Dispatcher {
             }
         };
         let Some(call) = call else {
-            tracing::error!(task.id = %task.task_id, "its request has vanished from the log");
-            return Found::Nothing;
+            return self.without_its_request(task, sent_before);
         };
         // A claim that is about to run out must not be used: somebody else may call at the same
         // time.
@@ -161,6 +168,28 @@ impl Dispatcher {
                 let cause = Cause::OutcomeUnknown;
                 let found = self.looked_up(task, true, &cause, When::AtOnce).await;
                 found.unwrap_or(Found::Nothing)
+            }
+        }
+    }
+
+    /// The request, which alone says what to create, has outlived `retention.tasks`. Kling was not
+    /// called, or has been asked for the task a moment ago and does not show it.
+    fn without_its_request(&self, task: &Task, sent_before: bool) -> Found {
+        match dispatch::request_expired(task, sent_before, self.shared.rules.lookup_delay) {
+            Expired::Fails(error) => {
+                tracing::error!(task.id = %task.task_id,
+                    "its request has expired before it could be dispatched; it fails unspent");
+                Found::Refused(error)
+            }
+            Expired::LooksAgain { lookups, wait } => {
+                tracing::error!(task.id = %task.task_id,
+                    "its request has expired and an earlier create may have reached Kling; its \
+                     money stays held, and Kling is asked again");
+                Found::Later {
+                    may_exist: true,
+                    lookups,
+                    wait,
+                }
             }
         }
     }

@@ -19,6 +19,7 @@ use url::Url;
 
 use crate::config;
 use crate::decide::circuit::{Circuit, Gate};
+use crate::decide::off_peak::OffPeak;
 use crate::decide::reuse::Rules as ReuseRules;
 use crate::decide::schedule::{self, Waiting};
 use crate::edge::clock::Clock;
@@ -65,6 +66,7 @@ pub struct Dispatcher {
 struct Shared {
     rules: config::Dispatcher,
     slots: SlotRules,
+    off_peak: Option<OffPeak>,
     reuse: ReuseRules,
     request_timeout: Duration,
     public_url: Url,
@@ -83,6 +85,8 @@ pub struct DispatchRules {
     pub rules: config::Dispatcher,
     /// The slots.
     pub slots: SlotRules,
+    /// When `off_peak` tasks are dispatched.
+    pub off_peak: Option<OffPeak>,
     /// When an earlier result answers.
     pub reuse: ReuseRules,
     /// How long a call to Kling may take.
@@ -106,6 +110,7 @@ impl Dispatcher {
         let shared = Shared {
             rules: rules.rules,
             slots: rules.slots,
+            off_peak: rules.off_peak,
             reuse: rules.reuse,
             request_timeout: rules.request_timeout,
             public_url: rules.public_url,
@@ -163,8 +168,8 @@ impl Dispatcher {
         let (mut possible, mut picks_max, mut trying) = {
             let in_hand = lock(&self.shared.in_hand);
             let view = self.views.read();
-            let reuse = &self.shared.reuse;
-            let mut possible = view.dispatchable(now, reuse, |id| in_hand.contains_key(id));
+            let (reuse, window) = (&self.shared.reuse, self.shared.off_peak.as_ref());
+            let mut possible = view.dispatchable(now, reuse, window, |id| in_hand.contains_key(id));
             let taken = || in_hand.values().flatten();
             for task in taken() {
                 possible.in_use.take(&task.tenant, &task.slots);

@@ -9,9 +9,8 @@ use crate::decide::budget::day_of;
 use crate::decide::ledger;
 use crate::edge::nats::log::LogError;
 use crate::edge::nats::money::LimitChange;
-use crate::model::amount::Amount;
 use crate::model::answer::DayBudget;
-use crate::model::ids::{Day, Tenant};
+use crate::model::ids::Day;
 use crate::model::ledger::{Balance, LedgerKey, LedgerOwner};
 use crate::model::operator::SetLimit;
 use crate::model::problem::{Problem, ProblemCode};
@@ -32,24 +31,6 @@ impl Intake {
         Ok(balance.unwrap_or_else(|| {
             ledger::with_limits(Balance::new(), &self.rules.money.limits_of(&key.owner))
         }))
-    }
-
-    pub(super) async fn remaining(
-        &self,
-        tenant: &Tenant,
-        day: Day,
-        total: &[Amount],
-    ) -> Result<Vec<Amount>, Problem> {
-        let key = LedgerKey {
-            owner: LedgerOwner::Tenant(tenant.clone()),
-            day,
-        };
-        let balance = self.balance(&key).await?;
-        let left = |unit| ledger::remaining(&balance, unit).unwrap_or_default();
-        Ok(total
-            .iter()
-            .map(|amount| Amount::new(left(amount.unit), amount.unit))
-            .collect())
     }
 
     /// Reads a day's balance and what follows from it.

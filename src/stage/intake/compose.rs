@@ -11,26 +11,33 @@ use crate::edge::nats::log::new_commit_id;
 use crate::edge::nats::money::NewTask;
 use crate::model::event::TaskEvent;
 use crate::model::ids::{TaskId, Tenant};
-use crate::model::problem::{Problem, ProblemCode};
+use crate::model::problem::Problem;
 use crate::model::request::TaskRequest;
 use crate::model::task::{RelayState, Reuse, Status, Task};
 
 impl Intake {
     pub(super) fn plan(&self, request: &TaskRequest, now: Timestamp) -> Result<Planned, Problem> {
-        if request.off_peak {
-            let field = "off_peak";
-            let detail = format!("{field:?} is documented and not there yet; leave it out");
-            return Err(Problem::new(ProblemCode::NotImplemented, detail).field(field));
-        }
         let screened = self.screen(request)?;
+        self.plan_screened(request, &screened, now)
+    }
+
+    /// Plans what the prompt policy has let through.
+    pub(super) fn plan_screened(
+        &self,
+        request: &TaskRequest,
+        screened: &TaskRequest,
+        now: Timestamp,
+    ) -> Result<Planned, Problem> {
         check_reuse(request)?;
+        let ready_at = self.ready_at(request, now)?;
         let planned = check_not_before(request.not_before, now).and_then(|()| {
-            let on = self.day(request.not_before.unwrap_or(now)).0;
+            let on = self.day(ready_at).0;
             let options = PlanOptions {
                 generations: self.rules.generations,
                 on,
+                default_purpose: self.rules.default_purpose,
             };
-            let mut planned = plan(&screened, &self.rules.book, &options)?;
+            let mut planned = plan(screened, &self.rules.book, &options)?;
             self.rules
                 .screening
                 .policy
@@ -56,7 +63,7 @@ impl Intake {
             None => fresh_id(tenant, now),
         };
         let hold = planned.price;
-        let mut relay = self.relay_state(&planned, request.not_before, now);
+        let mut relay = self.relay_state(&planned, request, now)?;
         relay.reuse.key = reuse_key(tenant, &planned.call);
         relay.reuse.asked = request.reuse;
         let task = Task {
@@ -103,15 +110,15 @@ impl Intake {
     fn relay_state(
         &self,
         planned: &Planned,
-        not_before: Option<Timestamp>,
+        request: &TaskRequest,
         now: Timestamp,
-    ) -> RelayState {
-        let not_before = not_before.filter(|at| *at > now);
-        RelayState {
+    ) -> Result<RelayState, Problem> {
+        let ready_at = self.ready_at(request, now)?;
+        Ok(RelayState {
             requested_at: now,
             requested_seq: 0,
             expires_at: now + SignedDuration::try_from(self.rules.retention).unwrap_or_default(),
-            day: self.day(not_before.unwrap_or(now)),
+            day: self.day(ready_at),
             account_held: false,
             price_book: self.rules.book.name().to_owned(),
             request_digest: planned.request_digest.clone(),
@@ -119,7 +126,8 @@ impl Intake {
             generation: planned.generation,
             path: planned.call.path.clone(),
             slots: planned.slots.clone(),
-            not_before,
+            not_before: (ready_at > now).then_some(ready_at),
+            off_peak: request.off_peak,
             attempts: 0,
             claim: None,
             may_exist: false,
@@ -134,7 +142,7 @@ impl Intake {
             outputs: 0,
             stored_at: None,
             settled_at: None,
-        }
+        })
     }
 }
 

@@ -4,6 +4,8 @@
 //! which alone knows the balance at the moment of acceptance.
 
 mod compose;
+mod timing;
+mod estimate;
 mod screen;
 mod repeats;
 mod refusals;
@@ -20,18 +22,16 @@ use std::time::Duration;
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
 
-use crate::decide::admission::admit;
+use crate::decide::off_peak::OffPeak;
 use crate::decide::pricing::{Generations, PriceBook};
 use crate::decide::reuse::Rules as ReuseRules;
 use crate::edge::clock::Clock;
 use crate::edge::nats::log::{Committed, Log};
 use crate::edge::nats::money::{AcceptError, Money, MoneyRules};
-use crate::model::amount::{Amount, sum_by_unit};
-use crate::model::answer::{Accepted, AcceptedBatch, Estimates, TaskPage};
-use crate::model::ids::{Day, Tenant};
-use crate::model::ledger::{LedgerKey, LedgerOwner};
+use crate::model::answer::{Accepted, AcceptedBatch, TaskPage};
+use crate::model::ids::Tenant;
 use crate::model::problem::Problem;
-use crate::model::request::TaskRequest;
+use crate::model::request::{Purpose, TaskRequest};
 use crate::model::task::Task;
 use crate::model::trace::Trace;
 use crate::stage::views::{Filter, Views};
@@ -63,10 +63,14 @@ pub struct IntakeRules {
     pub screening: Screening,
     /// What the configured credentials can reach.
     pub generations: Generations,
+    /// What a request without a purpose counts as.
+    pub default_purpose: Purpose,
     /// The zone of the budget day.
     pub time_zone: TimeZone,
     /// When the budget day starts.
     pub day_starts: Time,
+    /// When `off_peak` tasks are dispatched; without it they are refused.
+    pub off_peak: Option<OffPeak>,
     /// What the money writer works by: a day without entries has its limits.
     pub money: MoneyRules,
     /// When an earlier result answers.
@@ -191,54 +195,6 @@ impl Intake {
             Err(error) => return Err(refused(error, &tasks)),
         }
         Ok(accepted_batch(tasks.iter().map(|new| &new.event.task)))
-    }
-
-    /// Prices requests, and tells whether they would be accepted now; nothing is stored.
-    ///
-    /// # Errors
-    /// A [`Problem`], as for a submission.
-    pub async fn estimate(
-        &self,
-        tenant: &Tenant,
-        requests: &[TaskRequest],
-    ) -> Result<Estimates, Problem> {
-        check_batch(requests)?;
-        let now = self.clock.now();
-        self.see_results(requests).await?;
-        let mut estimates = Vec::with_capacity(requests.len());
-        let mut by_day: std::collections::BTreeMap<Day, Vec<Amount>> = Default::default();
-        for (i, request) in requests.iter().enumerate() {
-            let planned = self
-                .plan(request, now)
-                .map_err(|problem| in_batch(problem, i))?;
-            let price = self.hold_of(tenant, request, &planned).await?;
-            by_day
-                .entry(self.day(request.not_before.unwrap_or(now)))
-                .or_default()
-                .push(price);
-            estimates.push(price);
-        }
-        let mut allowed = true;
-        for (day, prices) in by_day {
-            let owner = LedgerOwner::Tenant(tenant.clone());
-            let balance = self.balance(&LedgerKey { owner, day }).await?;
-            let account = match &self.rules.money.account_limits {
-                Some(_) => {
-                    let owner = LedgerOwner::Account;
-                    Some(self.balance(&LedgerKey { owner, day }).await?)
-                }
-                None => None,
-            };
-            allowed &= admit(&prices, &balance, account.as_ref()).is_ok();
-        }
-        let total = sum_by_unit(estimates.iter().copied());
-        let remaining = self.remaining(tenant, self.day(now), &total).await?;
-        Ok(Estimates {
-            estimates,
-            total,
-            allowed,
-            remaining,
-        })
     }
 
     /// Reads a task of that tenant, or of anybody for an operator.

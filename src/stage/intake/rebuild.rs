@@ -69,43 +69,7 @@ impl Intake {
     }
 
     fn lost(&self, lost: &LostTask) -> NewTask {
-        let (now, created_at) = (self.clock.now(), lost.created_at);
-        let keep = SignedDuration::try_from(self.rules.retention).unwrap_or_default();
-        let pack = ProductRow::of(lost.product).pack;
-        let relay = RelayState {
-            requested_at: created_at,
-            requested_seq: 0,
-            expires_at: now.saturating_add(keep).unwrap_or(now),
-            day: self.day(created_at),
-            account_held: false,
-            price_book: self.rules.book.name().to_owned(),
-            request_digest: String::new(),
-            generation: match lost.path.is_empty() {
-                true => Generation::New,
-                false => Generation::Legacy,
-            },
-            path: lost.path.clone(),
-            slots: Slots {
-                pool: format!("{UNKNOWN}/{}", pack.as_str()),
-                count: 1,
-            },
-            reuse: Reuse::default(),
-            not_before: None,
-            attempts: 0,
-            claim: None,
-            may_exist: true,
-            dispatching: 0,
-            lookups: 0,
-            changed_at: created_at,
-            stalled: 0,
-            stalled_at: None,
-            rebuilt: true,
-            retries: 0,
-            submitted_at: Some(created_at),
-            outputs: 0,
-            stored_at: None,
-            settled_at: None,
-        };
+        let (now, relay) = (self.clock.now(), self.lost_relay(lost));
         let task = Task {
             task_id: lost.task_id.clone(),
             tenant: lost.task_id.tenant(),
@@ -141,6 +105,47 @@ impl Intake {
             hold: lost.hold,
             commit_id: new_commit_id(),
             traceparent: None,
+        }
+    }
+
+    fn lost_relay(&self, lost: &LostTask) -> RelayState {
+        let (now, created_at) = (self.clock.now(), lost.created_at);
+        let keep = SignedDuration::try_from(self.rules.retention).unwrap_or_default();
+        let pack = ProductRow::of(lost.product).pack;
+        RelayState {
+            requested_at: created_at,
+            requested_seq: 0,
+            expires_at: now.saturating_add(keep).unwrap_or(now),
+            day: self.day(created_at),
+            account_held: false,
+            price_book: self.rules.book.name().to_owned(),
+            request_digest: String::new(),
+            generation: match lost.path.is_empty() {
+                true => Generation::New,
+                false => Generation::Legacy,
+            },
+            path: lost.path.clone(),
+            slots: Slots {
+                pool: format!("{UNKNOWN}/{}", pack.as_str()),
+                count: 1,
+            },
+            reuse: Reuse::default(),
+            not_before: None,
+            off_peak: false,
+            attempts: 0,
+            claim: None,
+            may_exist: true,
+            dispatching: 0,
+            lookups: 0,
+            changed_at: created_at,
+            stalled: 0,
+            stalled_at: None,
+            rebuilt: true,
+            retries: 0,
+            submitted_at: Some(created_at),
+            outputs: 0,
+            stored_at: None,
+            settled_at: None,
         }
     }
 }

@@ -54,6 +54,8 @@ pub(super) fn accepted(task: &Task) -> Accepted {
         task_id: task.task_id.clone(),
         status: task.status,
         estimate: task.estimate,
+        model: task.model.clone(),
+        mode: task.mode.clone(),
         reused_from: task.reused_from.clone(),
     }
 }

@@ -105,7 +105,8 @@ impl Intake {
         not_before: Timestamp,
     ) -> Result<NewTask, String> {
         let now = self.clock.now();
-        let day = self.day(not_before.max(now));
+        let ready_at = self.first_moment(failed.relay.off_peak, not_before.max(now));
+        let day = self.day(ready_at);
         let priced = price_of(&call, &self.rules.book, day.0).map_err(|refusal| refusal.message)?;
         let keep = SignedDuration::try_from(self.rules.retention).unwrap_or_default();
         let mut relay = RelayState {
@@ -116,7 +117,7 @@ impl Intake {
             account_held: false,
             price_book: self.rules.book.name().to_owned(),
             slots: priced.slots,
-            not_before: Some(not_before).filter(|at| *at > now),
+            not_before: Some(ready_at).filter(|at| *at > now),
             attempts: 0,
             claim: None,
             may_exist: false,

@@ -13,7 +13,7 @@ use crate::edge::nats::Broker;
 use crate::edge::nats::topology;
 use crate::model::ids::Tenant;
 use crate::model::problem::{Problem, ProblemCode};
-use crate::model::submission::{Submission, parse_json};
+use crate::model::submission::{Inquiry, Submission, parse_json};
 use crate::stage::views::Filter;
 use crate::telemetry;
 
@@ -132,8 +132,9 @@ async fn submit(intake: &Intake, message: &async_nats::Message) -> Result<Vec<u8
 
 async fn estimate(intake: &Intake, message: &async_nats::Message) -> Result<Vec<u8>, Problem> {
     let tenant = tenant(message)?;
-    let submission = Submission::parse(&message.payload)?;
-    json(&intake.estimate(&tenant, submission.requests()).await?)
+    let Inquiry { submission, advise } = Inquiry::parse(&message.payload)?;
+    let answer = intake.estimate(&tenant, submission.requests(), advise);
+    json(&answer.await?)
 }
 
 async fn cancel(intake: &Intake, message: &async_nats::Message) -> Result<Vec<u8>, Problem> {

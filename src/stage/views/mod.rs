@@ -15,6 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::decide::off_peak::{OffPeak, ready_at};
 use crate::decide::reuse::{Rules as ReuseRules, Turn};
 use crate::decide::schedule::{InUse, Waiting};
 use crate::edge::clock::Clock;
@@ -49,6 +50,8 @@ pub struct OpenTask {
     pub requested_seq: u64,
     /// The earliest time of the next dispatch.
     pub not_before: Option<Timestamp>,
+    /// Whether it is dispatched inside the off-peak window only.
+    pub off_peak: bool,
     /// The end of the running claim.
     pub claimed_until: Option<Timestamp>,
     /// Whether a create of it may have reached Kling.
@@ -196,12 +199,14 @@ impl Fold {
 
     /// Lists what waits to be created at Kling, what an earlier result answers, and the slots in
     /// use by the others; leaves out the tasks that the caller has in hand, and so counts itself,
-    /// and those that wait for another one's result.
+    /// those that wait for another one's result, and keeps off-peak tasks for the
+    /// window.
     #[must_use]
     pub fn dispatchable(
         &self,
         now: Timestamp,
         reuse: &ReuseRules,
+        window: Option<&OffPeak>,
         in_hand: impl Fn(&TaskId) -> bool,
     ) -> Dispatchable {
         let Dispatchable {
@@ -209,7 +214,7 @@ impl Fold {
             mut in_use,
             mut answered,
         } = Dispatchable::default();
-        let mut turns = Turns::at(self, now, reuse);
+        let mut turns = Turns::at(self, now, reuse, window);
         for task in self.open.values().filter(|task| !in_hand(&task.task_id)) {
             let claimed = task.claimed_until.filter(|until| *until > now);
             let counted = task.status.is_at_kling() || claimed.is_some() || task.may_exist;
@@ -219,6 +224,7 @@ impl Fold {
             if task.status.is_at_kling() {
                 continue;
             }
+            let earliest = claimed.or(task.not_before);
             match turns.of(task) {
                 _ if task.answered => answered.push(task.task_id.clone()),
                 Turn::Answered if !counted => answered.push(task.task_id.clone()),
@@ -229,7 +235,7 @@ impl Fold {
                     tenant: task.task_id.tenant(),
                     slots: task.slots.clone(),
                     requested_seq: task.requested_seq,
-                    ready_at: claimed.or(task.not_before),
+                    ready_at: ready_at(window, task.off_peak, task.may_exist, earliest, now),
                     counted,
                 }),
             }
@@ -261,6 +267,7 @@ fn open_task(task: &Task, requested_seq: u64) -> OpenTask {
         slots: task.relay.slots.clone(),
         requested_seq,
         not_before: task.relay.not_before,
+        off_peak: task.relay.off_peak,
         claimed_until: task.relay.claim.as_ref().map(|claim| claim.until),
         may_exist: task.relay.may_exist,
         changed_at: task.relay.changed_at,

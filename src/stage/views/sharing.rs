@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use jiff::Timestamp;
 
 use super::{Fold, OpenTask};
+use crate::decide::off_peak::{OffPeak, ready_at};
 use crate::decide::reuse::{Group, Phase, Rules, Turn};
 use crate::model::ids::{TaskId, Tenant};
 use crate::model::task::Task;
@@ -24,6 +25,7 @@ pub(super) struct Sharing(BTreeMap<(ShortKey, u64), Shared>);
 #[derive(Debug)]
 struct Shared {
     phase: Phase,
+    off_peak: bool,
     expires_at: Timestamp,
 }
 
@@ -38,7 +40,13 @@ impl Sharing {
         match Phase::after(task, before, seq) {
             Some(phase) => {
                 let expires_at = task.relay.expires_at;
-                self.0.insert(place, Shared { phase, expires_at });
+                let off_peak = task.relay.off_peak;
+                let shared = Shared {
+                    phase,
+                    off_peak,
+                    expires_at,
+                };
+                self.0.insert(place, shared);
             }
             None => drop(self.0.remove(&place)),
         }
@@ -54,6 +62,23 @@ impl Sharing {
         of_key.map(|((_, place), shared)| (*place, shared.phase))
     }
 
+    /// The same, where a task that wants the off-peak window waits for it.
+    fn of_now(
+        &self,
+        key: ShortKey,
+        now: Timestamp,
+        window: Option<&OffPeak>,
+    ) -> impl Iterator<Item = (u64, Phase)> {
+        let of_key = self.0.range((key, 0)..=(key, u64::MAX));
+        of_key.map(move |((_, place), shared)| match shared.phase {
+            Phase::Waiting(from) => {
+                let from = ready_at(window, shared.off_peak, false, from, now);
+                (*place, Phase::Waiting(from))
+            }
+            phase @ (Phase::Claimed { .. } | Phase::Made(_) | Phase::Stored(_)) => (*place, phase),
+        })
+    }
+
     fn phase(&self, key: ShortKey, place: u64) -> Option<Phase> {
         self.0.get(&(key, place)).map(|shared| shared.phase)
     }
@@ -64,15 +89,22 @@ pub(super) struct Turns<'a> {
     fold: &'a Fold,
     now: Timestamp,
     rules: &'a Rules,
+    window: Option<&'a OffPeak>,
     groups: HashMap<ShortKey, Group>,
 }
 
 impl<'a> Turns<'a> {
-    pub(super) fn at(fold: &'a Fold, now: Timestamp, rules: &'a Rules) -> Self {
+    pub(super) fn at(
+        fold: &'a Fold,
+        now: Timestamp,
+        rules: &'a Rules,
+        window: Option<&'a OffPeak>,
+    ) -> Self {
         Self {
             fold,
             now,
             rules,
+            window,
             groups: HashMap::new(),
         }
     }
@@ -82,9 +114,10 @@ impl<'a> Turns<'a> {
         let Some(key) = task.shares else {
             return Turn::Make;
         };
-        let (sharing, now, rules) = (&self.fold.sharing, self.now, self.rules);
+        let (sharing, now, rules, window) = (&self.fold.sharing, self.now, self.rules, self.window);
         let group = self.groups.entry(key);
-        let group = group.or_insert_with(|| Group::of(sharing.of(key), now, rules));
+        let group =
+            group.or_insert_with(|| Group::of(sharing.of_now(key, now, window), now, rules));
         group.turn(task.requested_seq)
     }
 }

@@ -67,7 +67,7 @@ async fn paths_methods_and_parameters() {
         answer.is_refusal("method-not-allowed", 405, "", allow);
         assert_eq!(answer.header("allow"), allow);
     }
-    for path in ["/v1/usage", "/openapi.json", "/asyncapi.json", "/console"] {
+    for path in ["/openapi.json", "/asyncapi.json", "/console"] {
         world
             .get(path)
             .await

@@ -10,6 +10,7 @@ mod refusals;
 mod service;
 mod tasks;
 mod traces;
+mod usage;
 
 use std::time::Duration;
 

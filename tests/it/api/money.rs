@@ -2,6 +2,7 @@
 
 use jiff::SignedDuration;
 use kling_relay::config::Config;
+use kling_relay::model::request::Purpose;
 use reqwest::Method;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
@@ -29,7 +30,13 @@ async fn over_budget_says_how_much_and_stores_nothing() {
     assert_eq!(one.status, 200, "{}", one.body);
     assert_eq!(one.body["allowed"], true);
     let price = decimal(&one.body["total"][0]["amount"]);
-    assert_eq!(one.body["estimates"], one.body["total"]);
+    let estimate = &one.body["estimates"][0];
+    assert_eq!(estimate["amount"], one.body["total"][0]["amount"]);
+    // What would be made for it stands beside it.
+    assert_eq!(
+        (&estimate["model"], &estimate["mode"]),
+        (&json!("kling-2.6"), &json!("720p"))
+    );
     let fits = (Decimal::TEN / price).trunc();
     let count: usize = fits.to_string().parse::<usize>().unwrap() + 1;
 
@@ -37,6 +44,7 @@ async fn over_budget_says_how_much_and_stores_nothing() {
     let estimate = world.call(Method::POST, "/v1/estimates", &batch).await;
     assert_eq!(estimate.body["allowed"], false);
     assert_eq!(estimate.body["estimates"].as_array().unwrap().len(), count);
+    assert_eq!(estimate.body["fits"], count - 1);
     let refused = world.call(Method::POST, "/v1/batches", &batch).await;
     refused.is_refusal("budget-exceeded", 402, "", "video-unit");
     assert_eq!(refused.body["fits"], count - 1);
@@ -68,6 +76,157 @@ async fn over_budget_says_how_much_and_stores_nothing() {
     let task = world.get(&format!("/v1/tasks/{task}")).await.body;
     assert_eq!(task["relay"]["day"], tomorrow[..10]);
     assert_eq!(world.balance().await, [held, "0", "10"]);
+}
+
+#[tokio::test]
+async fn an_estimate_looks_at_the_tighter_limit_and_at_each_day() {
+    let world = World::with(|config| {
+        let limits = |text| serde_json::from_value(json!({ "video-unit": text })).unwrap();
+        config.budget.daily_limit = limits("10");
+        config.budget.account_daily_limit = limits("4");
+    })
+    .await;
+    let tomorrow = (world.clock.now() + SignedDuration::from_hours(25)).to_string();
+    let (now, late) = (video(&json!({})), video(&json!({ "not_before": tomorrow })));
+    let batch = json!({"tasks": [now, late, now, late, late]});
+    let answer = world.call(Method::POST, "/v1/estimates", &batch).await.body;
+    assert_eq!(
+        (&answer["fits"], &answer["allowed"]),
+        (&json!(4), &json!(false)),
+        "{answer}"
+    );
+    assert_eq!(answer["days"][1]["day"], tomorrow[..10]);
+    assert_eq!(answer["remaining"][0]["amount"], "4");
+    // The writer agrees.
+    let refused = world.call(Method::POST, "/v1/batches", &batch).await;
+    refused.is_refusal("budget-exceeded", 402, "", "video-unit");
+    assert_eq!(refused.body["fits"], 4);
+}
+
+#[tokio::test]
+async fn advice_is_given_where_it_is_asked_for() {
+    let world = World::with(|config| {
+        config.dispatcher.off_peak = Some("22:00-06:00".parse().unwrap());
+        config.intake.default_purpose = Purpose::Draft;
+    })
+    .await;
+    let dear = json!({"model": "kling-3.0", "mode": "professional", "duration": 10,
+        "purpose": "final"});
+    let cheap = json!({"mode": "professional", "model": "kling-2.5-turbo"});
+    let tasks = [video(&dear), video(&cheap), video(&cheap)];
+    let asked = |advise| json!({"tasks": tasks, "advise": advise});
+    let plain = world
+        .call(Method::POST, "/v1/estimates", &asked(false))
+        .await;
+    assert_eq!(plain.body.get("advice"), None);
+    assert_eq!(plain.body["estimates"][0]["mode"], "1080p");
+    assert_eq!(
+        plain.body["estimates"][1]["mode"], "720p",
+        "the operator's policy"
+    );
+    let answer = world
+        .call(Method::POST, "/v1/estimates", &asked(true))
+        .await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let row = |strategy: &str| {
+        let rows = answer.body["advice"].as_array().unwrap();
+        let row = rows.iter().find(|row| row["strategy"] == strategy);
+        row.unwrap_or_else(|| panic!("no {strategy} in {}", answer.body))
+            .clone()
+    };
+    let standard = row("standard-for-drafts");
+    assert_eq!(
+        standard["changes"],
+        json!([{"tasks": [0], "set": {"mode": "standard"}}])
+    );
+    assert_eq!(
+        standard["price"],
+        json!([{"amount": "9", "unit": "video-unit"}])
+    );
+    assert_eq!(
+        standard["saving"],
+        json!([{"amount": "2", "unit": "video-unit", "percent": "18.2", "times": "1.22"}])
+    );
+    assert_eq!(row("off-peak")["changes"][0]["tasks"], json!([0, 1, 2]));
+    assert_eq!(row("duplicates")["changes"][0]["tasks"], json!([2]));
+    assert_eq!(row("together")["price"][0]["amount"], "4.5");
+    submits_as_advised(&world, &tasks[0], &row("together")).await;
+    // A single request is a list of one; beside its fields there is no such key.
+    let mut single = tasks[0].clone();
+    single["advise"] = json!(true);
+    for (path, body) in [("/v1/estimates", single), ("/v1/batches", asked(true))] {
+        let refused = world.call(Method::POST, path, &body).await;
+        assert_eq!(
+            (refused.status, &refused.body["field"]),
+            (400, &json!("advise"))
+        );
+    }
+}
+
+/// What is advised is accepted as it stands, at that price.
+async fn submits_as_advised(world: &World, task: &Value, together: &Value) {
+    let mut changed = task.clone();
+    for (key, value) in together["changes"][0]["set"].as_object().unwrap() {
+        changed[key] = value.clone();
+    }
+    let accepted = world.submit(&changed).await;
+    assert_eq!(
+        accepted.body["estimate"]["amount"], "1.5",
+        "{}",
+        accepted.body
+    );
+    assert_eq!(accepted.body["mode"], "720p");
+}
+
+/// A book of one's own: one price for text to video, and nothing else is made.
+const OUR_BOOK: &str = r#"
+name = "ours"
+effective_from = "2026-01-01"
+source = "our contract"
+main_unit = "USD"
+daily_limits = { USD = "5" }
+[[price]]
+products = ["text-to-video"]
+per = "second"
+unit = "USD"
+amount = "0.25"
+[[price]]
+products = ["image-to-video", "omni-video", "motion-control", "multi-elements", "lip-sync",
+    "avatar", "effects", "text-to-audio", "video-to-audio", "image-generation", "omni-image",
+    "multi-image-to-image", "image-expansion", "virtual-try-on", "ai-multi-shot", "element",
+    "custom-voice"]
+unpriced = "we do not make these"
+"#;
+
+#[tokio::test]
+async fn a_book_of_ones_own_prices_by_its_path() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ours.toml");
+    std::fs::write(&path, OUR_BOOK).unwrap();
+    let world = World::with(|config| config.pricing.book = path.display().to_string()).await;
+    let accepted = world.submit(&video(&json!({}))).await;
+    assert_eq!(
+        accepted.body["estimate"],
+        json!({"amount": "1.25", "unit": "USD"})
+    );
+    let image = json!({"product": "image-generation", "model": "kling-v3", "prompt": "a fox"});
+    let refused = world.submit(&image).await;
+    refused.is_refusal("unknown-price", 422, "model", "we do not make these");
+    let unknown = world.submit(&video(&json!({"model": "kling-9.0"}))).await;
+    unknown.is_refusal("unknown-price", 422, "model", "a price book of your own");
+    // Nothing starts with a book that has a hole, and its row is named.
+    let mut config = Config::default();
+    let hole = OUR_BOOK.replace("amount = \"0.25\"", "amount = \"0.25\"\nmodels = [\"2.6\"]");
+    std::fs::write(&path, hole).unwrap();
+    config.pricing.book = path.display().to_string();
+    let error = kling_relay::app::check(&config).unwrap_err();
+    assert!(
+        format!("{error:#}").contains("text-to-video with model 3.0"),
+        "{error:#}"
+    );
+    std::fs::remove_file(&path).unwrap();
+    let error = kling_relay::app::check(&config).unwrap_err();
+    assert!(format!("{error:#}").contains("neither a price book of ours nor a file"));
 }
 
 #[tokio::test]

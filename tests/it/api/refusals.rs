@@ -24,15 +24,6 @@ fn bad(body: Value, field: &'static str, words: &'static str) -> Case {
     }
 }
 
-fn later(body: Value, field: &'static str) -> Case {
-    Case {
-        body,
-        code: "not-implemented",
-        field,
-        words: "leave it out",
-    }
-}
-
 fn unpriced(body: Value, field: &'static str, words: &'static str) -> Case {
     Case {
         body,
@@ -94,11 +85,15 @@ fn shapes() -> Vec<Case> {
         ),
         bad(v(json!({CANARY: "x"})), "canary…", "there is no field"),
         bad(
+            v(json!({"off_peak": true})),
+            "off_peak",
+            "set dispatcher.off_peak",
+        ),
+        bad(
             json!({"product": "element", "reuse": true}),
             "reuse",
             "makes no file",
         ),
-        later(v(json!({"off_peak": true})), "off_peak"),
     ]
 }
 

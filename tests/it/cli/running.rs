@@ -204,12 +204,7 @@ async fn batches_are_priced_first_and_refused_over_budget() {
     assert_eq!((only.code, only.json()), (0, estimate));
     assert_eq!(count(&dev).await, 0, "an estimate submits nothing");
     let many = dev.place.file("many.jsonl", &line.repeat(50));
-    dev.run(&["batch", &many])
-        .await
-        .is(1, "nothing was submitted");
-    dev.run(&["batch", &many, "--estimate-only"])
-        .await
-        .is(1, "does NOT allow it");
+    over_budget(&dev, &many).await;
     assert_eq!(count(&dev).await, 0);
 
     let submitted = dev
@@ -229,7 +224,7 @@ async fn batches_are_priced_first_and_refused_over_budget() {
     );
     let table = dev.place.file("two.csv", &cells);
     let csv = dev.run(&["batch", &table]).await;
-    csv.is(0, "2 tasks: ");
+    csv.is(0, "Batch estimate: 2 videos = 4.5 video-unit");
     lists(&dev, &["--label", "series=red"], 1).await;
     let cancelled = csv.stdout.lines().last().unwrap();
     dev.run(&["tasks", "cancel", cancelled])
@@ -240,6 +235,97 @@ async fn batches_are_priced_first_and_refused_over_budget() {
     lists(&dev, &["--status", "failed"], 1).await;
     lists(&dev, &["--status", "requested"], 3).await;
     broken(&dev, &line).await;
+    dev.stop().await;
+}
+
+/// The refusal has the document's three figures, for a person and for a program.
+async fn over_budget(dev: &Dev, many: &str) {
+    let refused = dev.run(&["batch", many]).await;
+    let figures = "Batch estimate: 50 videos x 1.5 video-unit = 75 video-unit\n\
+                   Budget remaining: 40 video-unit\n";
+    let verdict = "Batch needs 75 video-unit but only 40 video-unit remaining. Reduce to 26 \
+                   videos or lower mode.";
+    assert_eq!((refused.code, refused.stdout.as_str()), (1, figures));
+    assert!(
+        refused
+            .stderr
+            .contains(&format!("{verdict} Nothing was submitted.")),
+        "{refused:?}"
+    );
+    let refused = dev.run(&["batch", many, "--json"]).await;
+    let problem = refused.json();
+    assert_eq!(
+        (refused.code, &problem["code"]),
+        (1, &"budget-exceeded".into())
+    );
+    assert_eq!(
+        (&problem["detail"], &problem["fits"]),
+        (&verdict.into(), &26.into())
+    );
+    assert_eq!(problem["needed"][0]["amount"], "75");
+    assert_eq!(problem["remaining"][0]["amount"], "40");
+    let only = dev.run(&["batch", many, "--estimate-only"]).await;
+    assert_eq!(
+        (only.code, only.stdout),
+        (1, format!("{figures}{verdict}\n"))
+    );
+    let only = dev.run(&["batch", many, "--estimate-only", "--json"]).await;
+    assert_eq!((only.code, &only.json()["fits"]), (1, &26.into()));
+    // An estimate tells the same and is no failure.
+    dev.run(&["estimate", many])
+        .await
+        .is(0, "Reduce to 26 videos");
+}
+
+#[tokio::test]
+async fn advice_is_a_table_and_the_same_as_json() {
+    let window = [("KLING_RELAY_DISPATCHER__OFF_PEAK", "22:00-06:00")];
+    let dev = Dev::start(&window).await;
+    let dear = [
+        "--model",
+        "kling-3.0",
+        "--mode",
+        "professional",
+        "--duration",
+        "10",
+    ];
+    let one = [&["estimate", "--advise", "--prompt", "a fox"][..], &dear].concat();
+    let said = dev.run(&one).await;
+    assert_eq!(said.code, 0, "{said:?}");
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let lines: Vec<String> = said.stdout.lines().map(words).collect();
+    for line in [
+        "1 task: 8 video-unit (kling-3.0, 1080p, 10 s)",
+        "STRATEGY CHANGE PRICE SAVING",
+        "standard for drafts mode: standard 6 video-unit 2 video-unit (1.33x cheaper, 25 %)",
+        "off-peak off_peak: true 8 video-unit none, but faster",
+    ] {
+        assert!(
+            lines.iter().any(|said| said == line),
+            "{line:?} is not in {said:?}"
+        );
+    }
+    let json = dev.run(&[&one[..], &["--json"]].concat()).await.json();
+    let rows = json["advice"].as_array().unwrap();
+    // The two lines of the estimate, its verdict, an empty line and the heading.
+    assert_eq!(rows.len(), lines.len() - 5);
+    assert_eq!(rows[0]["saving"][0]["times"], "1.33");
+
+    // A file that is asked about in two parts is one file.
+    let line = "{\"product\":\"text-to-video\",\"prompt\":\"a fox\",\"mode\":\"pro\"}\n";
+    let file = dev.place.file("large.jsonl", &line.repeat(301));
+    let said = dev.run(&["estimate", "--advise", &file]).await;
+    said.is(0, "301 videos x 2.5 video-unit = 752.5 video-unit");
+    said.is(0, "mode: standard (301 of 301 tasks)");
+    said.is(0, "the same again (300 of 301 tasks)");
+    said.is(0, "Reduce to 40 videos");
+    let refused = dev.run(&["batch", &file, "--json"]).await;
+    assert_eq!((refused.code, &refused.json()["fits"]), (1, &40.into()));
+    let night = dev
+        .run(&["estimate", &file, "--off-peak", "--json"])
+        .await
+        .json();
+    assert_eq!(night["estimates"].as_array().unwrap().len(), 301);
     dev.stop().await;
 }
 

@@ -1,5 +1,5 @@
 //! The real program under hostile clients, in a small form whose bounds hold on any machine;
-//! `make bench-hostile` measures the large one.
+//! the benchmark `hostile` measures the large one.
 
 mod attack;
 mod program;

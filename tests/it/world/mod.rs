@@ -3,6 +3,7 @@
 
 mod laws;
 mod settings;
+mod loss;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Mutex;
@@ -212,25 +213,6 @@ impl World {
     /// Waits until no stage has anything left to acknowledge.
     pub(crate) async fn drained(&self) {
         drained(self.app.log()).await;
-    }
-
-    /// Stops the service, takes everything that the broker holds away, and starts the service anew.
-    pub(crate) async fn lose_the_log(mut self) -> Self {
-        self.app.stop().await;
-        let broker = broker::connect(&self._node.endpoint(), &self.config.nats).await;
-        for stream in [
-            topology::LOG,
-            topology::CALLBACKS,
-            topology::DEAD,
-            topology::REPLAY,
-        ] {
-            let deleted = broker::api(&broker, &format!("STREAM.DELETE.{stream}")).await;
-            assert!(deleted.is_some(), "{stream} is gone");
-        }
-        let recorder = telemetry::recorder("test");
-        let app = App::start(&self.config, &Role::ALL, Clock::system(), recorder).await;
-        self.app = app.expect("the service starts on an empty broker");
-        self
     }
 
     /// Finishes everything, checks the laws, and stops.

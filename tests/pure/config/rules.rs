@@ -1,6 +1,7 @@
 //! The rules across keys: each broken alone is named, with its key.
 
 use kling_relay::config::{Config, Role};
+use kling_relay::model::request::Purpose;
 
 use super::{SERVE, load, merge, refuses};
 
@@ -37,6 +38,22 @@ fn what_serve_needs_is_named_at_once() {
         "{keys:?}"
     );
     Config::default().check_serve(&[Role::Downloader]).unwrap();
+}
+
+#[test]
+fn windows_and_purposes_are_read_with_the_file() {
+    let window = "[dispatcher]\noff_peak = '22:00'";
+    refuses(window, &[], &["dispatcher.off_peak", "22:00-06:00"], &[]);
+    let purpose = "[intake]\ndefault_purpose = 'quick'";
+    refuses(purpose, &[], &["intake.default_purpose", "draft"], &[]);
+    let good = "[dispatcher]\noff_peak = '22:00-06:00'\n[intake]\ndefault_purpose = 'draft'";
+    let config = load(good, &[]).unwrap();
+    assert_eq!(config.intake.default_purpose, Purpose::Draft);
+    assert!(
+        config
+            .effective_redacted()
+            .contains("off_peak = \"22:00-06:00\"")
+    );
 }
 
 /// A setting, and the key that is named for it.

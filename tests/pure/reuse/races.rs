@@ -95,7 +95,9 @@ impl House {
     fn look(&mut self, d: usize) {
         let dispatcher = &self.dispatchers[d];
         let in_hand = |id: &TaskId| dispatcher.claimed.iter().any(|(known, _)| known == id);
-        let possible = dispatcher.fold.dispatchable(self.now, &rules(), in_hand);
+        let possible = dispatcher
+            .fold
+            .dispatchable(self.now, &rules(), None, in_hand);
         for id in possible.answered {
             let (on, task) = (self.last[&id], self.task(&id).clone());
             if !reuse::may_be_answered(&task) {

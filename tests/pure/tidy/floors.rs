@@ -50,6 +50,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         &[
             "app",
             "http",
+            "ops",
             "stage",
             "decide",
             "edge",

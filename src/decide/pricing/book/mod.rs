@@ -1,7 +1,10 @@
 //! Price books: versioned data files with effective dates and sources.
 
 mod check;
+mod terms;
 mod text;
+
+pub use terms::Terms;
 
 use jiff::civil::Date;
 use rust_decimal::Decimal;

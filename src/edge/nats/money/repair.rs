@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::fold::Cause;
 use super::message;
+use crate::decide::ledger::closes_task;
 use crate::edge::nats::log::{Log, LogError};
 use crate::edge::nats::record::Recorded;
 use crate::edge::nats::{topology, wire};
@@ -188,11 +189,12 @@ fn adjustment(log: &Log, orphan: &Orphan, mut balance: Balance) -> LedgerEntry {
         kind: EntryKind::Adjustment,
         held_change: negated(torn.held_change),
         deducted_change: negated(torn.deducted_change),
-        basis: None,
+        // What closed a task did not: usage must not count it.
+        basis: torn.basis.filter(|_| closes_task(torn)),
+        outcome: torn.outcome.clone().filter(|_| closes_task(torn)),
         billed: Vec::new(),
         overrun: Vec::new(),
         balance,
-        outcome: None,
         occurred_at: log.inner.clock.now(),
         reason: Some(format!("{REASON}{}", torn.entry_id)),
         ..torn.clone()

@@ -5,16 +5,17 @@ use std::collections::BTreeMap;
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 
+use crate::decide::ledger::{closes_task, is_comparable};
 use crate::edge::nats::money::fold::Fold;
 use crate::edge::nats::money::for_metrics;
 use crate::model::amount::Unit;
-use crate::model::ledger::{EntryKind, LedgerOwner};
+use crate::model::ledger::{EntryKind, LedgerEntry, LedgerOwner};
 use crate::telemetry;
 
 /// Counters count whole numbers, amounts have fractions: what is left of one is carried on.
 #[derive(Default)]
 pub(super) struct Figures {
-    carried: BTreeMap<(&'static str, Unit), Decimal>,
+    carried: BTreeMap<(&'static str, Unit, Option<String>), Decimal>,
 }
 
 impl Figures {
@@ -38,6 +39,7 @@ impl Figures {
                 self.add(telemetry::HOLDS, unit, planned.entry.held_change);
             }
             self.add(telemetry::DEDUCTIONS, unit, planned.entry.deducted_change);
+            self.compare(&planned.entry, unit);
             if let Some(saved) = planned.entry.saved {
                 self.add(telemetry::SAVED, saved.unit, saved.amount);
             }
@@ -63,14 +65,33 @@ impl Figures {
         }
     }
 
+    /// Counts estimate and bill of a success. Models are those of the product table and the book.
+    fn compare(&mut self, entry: &LedgerEntry, unit: Unit) {
+        if closes_task(entry) && is_comparable(entry) {
+            let model = entry.model.as_deref();
+            self.add_of(telemetry::ESTIMATED, unit, model, -entry.held_change);
+            self.add_of(telemetry::BILLED, unit, model, entry.deducted_change);
+        }
+    }
+
     fn add(&mut self, counter: &'static str, unit: Unit, amount: Decimal) {
-        let carried = self.carried.entry((counter, unit)).or_default();
+        self.add_of(counter, unit, None, amount);
+    }
+
+    fn add_of(&mut self, counter: &'static str, unit: Unit, model: Option<&str>, amount: Decimal) {
+        let key = (counter, unit, model.map(str::to_owned));
+        let carried = self.carried.entry(key).or_default();
         *carried += amount.max(Decimal::ZERO);
         let whole = carried.trunc();
         *carried -= whole;
         let whole = whole.to_u64().unwrap_or_default();
         if whole > 0 {
-            metrics::counter!(counter, "unit" => unit.as_str()).increment(whole);
+            let model = model.map(|model| ("model", model.to_owned()));
+            let labels: Vec<_> = [("unit", unit.to_string())]
+                .into_iter()
+                .chain(model)
+                .collect();
+            metrics::counter!(counter, &labels).increment(whole);
         }
     }
 }
