@@ -1,5 +1,5 @@
 # Two commands do everything: `make demo` and `make test`. Each fetches what is missing, without root.
-.PHONY: demo test lint fuzz bench nats
+.PHONY: demo test faults fuzz lint bench nats
 
 NATS := .local/bin/nats-server
 
@@ -8,6 +8,10 @@ demo: nats
 
 test: nats
 	cargo test --locked
+
+# Everything that can break, broken: three seeds, or FAULTS_SEED=7 (several with commas, or random).
+faults: nats
+	cargo test --locked --test it faults:: -- --ignored --test-threads 1 --nocapture
 
 lint:
 	cargo fmt --all --check
@@ -19,7 +23,7 @@ fuzz:
 	sh fuzz/run.sh
 
 bench: nats
-	cargo bench --locked --benches
+	cargo bench --locked --bench accept --bench usage --bench hostile
 
 nats: $(NATS)
 

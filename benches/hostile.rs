@@ -12,17 +12,20 @@ mod attack;
 #[path = "../tests/it/broker.rs"]
 #[expect(dead_code, reason = "the tests use more of it")]
 mod broker;
-#[path = "../tests/it/hostile/program.rs"]
-mod program;
+#[path = "../tests/it/process.rs"]
+#[expect(dead_code, unused_imports, reason = "the tests use more of it")]
+mod process;
+#[path = "../tests/it/hostile/victim.rs"]
+mod victim;
 #[path = "../tests/it/world/mod.rs"]
-#[expect(dead_code, reason = "the tests use more of it")]
+#[expect(dead_code, unused_imports, reason = "the tests use more of it")]
 mod world;
 
 use std::time::Duration;
 
 use crate::attack::Attack;
 use crate::broker::until;
-use crate::program::Program;
+use crate::victim::{Victim, Waits};
 
 const CROWD: usize = 5_000;
 const CALLBACKS: u32 = 2_000;
@@ -40,22 +43,20 @@ async fn main() {
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }
-    let program = Program::start(|_| {}).await;
-    program
-        .good_callbacks("warm", 500, CALLBACKS_A_SECOND)
-        .await;
-    let resident = program.resident_bytes().0;
-    let alone = program
+    let victim = Victim::start(|_| {}).await;
+    victim.good_callbacks("warm", 500, CALLBACKS_A_SECOND).await;
+    let resident = victim.resident_bytes().0;
+    let alone = victim
         .good_callbacks("alone", CALLBACKS, CALLBACKS_A_SECOND)
         .await;
-    let show = |what: &str, waits: &program::Waits| {
+    let show = |what: &str, waits: &Waits| {
         let [half, most] = [50, 99].map(|of_hundred| waits.percentile(of_hundred));
         println!("{what}: p50 {half:?}, p99 {most:?}");
     };
     println!("resident before: {} MB", resident >> 20);
     show("alone", &alone);
-    let tls = |alpn: &[u8]| program.tls(alpn);
-    let (leaked, address) = (program.path("leaked"), program.config.receiver.listen);
+    let tls = |alpn: &[u8]| victim.tls(alpn);
+    let (leaked, address) = (victim.path("leaked"), victim.config().receiver.listen);
     let mut attack = Attack::new(address, tls(b"http/1.1"), tls(b"h2"), leaked);
     attack.crowd(CROWD, CROWD_PAUSE);
     until("the crowd is there", DEADLINE, async || {
@@ -64,18 +65,18 @@ async fn main() {
     .await;
     show(
         "beside the crowd",
-        &program
+        &victim
             .good_callbacks("crowd", CALLBACKS, CALLBACKS_A_SECOND)
             .await,
     );
     attack.loud(LOUD, LOUD_PAUSE);
-    let beside = program
+    let beside = victim
         .good_callbacks("beside", CALLBACKS, CALLBACKS_A_SECOND)
         .await;
     show("beside the crowd and the loud ones", &beside);
     let (open, rounds) = (attack.open(), attack.rounds());
     println!("{open} slow connections, {rounds} loud rounds");
-    let (now, most) = program.resident_bytes();
+    let (now, most) = victim.resident_bytes();
     println!("resident: {} MB, at most {} MB", now >> 20, most >> 20);
     let times = beside.percentile(99).as_secs_f64() / alone.percentile(99).as_secs_f64();
     println!("p99: {times:.1} times that of before (under 3 wanted, and under 200 MB)");

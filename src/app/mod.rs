@@ -12,11 +12,11 @@ use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::build::Edges;
+use self::build::{Edges, private_server};
 use self::supervise::Supervisor;
 use crate::config::{Config, Role};
 use crate::edge::clock::Clock;
-use crate::edge::nats::server::{PrivateServer, ServerError, enter, fit_to_disk};
+use crate::edge::nats::server::{PrivateServer, fit_to_disk};
 use crate::edge::nats::topology::Consumer;
 use crate::edge::nats::{Broker, Endpoint};
 use crate::http::api::{self, Api};
@@ -138,6 +138,13 @@ impl App {
         let (views, log) = (self.views.clone(), self.edges.log.clone());
         let (clock, stop) = (self.edges.clock.clone(), self.stop_base.clone());
         tokio::spawn(supervise::follow_views(views, log, clock, stop));
+        let broker = supervise::keep_broker(
+            self.edges.broker.clone(),
+            self.edges.log.clone(),
+            self.edges.clock.clone(),
+            self.stop_base.clone(),
+        );
+        tokio::spawn(broker);
         let gauges = supervise::keep_gauges(
             self.views.clone(),
             self.edges.log.clone(),
@@ -255,18 +262,6 @@ impl App {
             server.stop().await;
         }
         tracing::info!("stopped");
-    }
-}
-
-/// Starts the private broker; another process of the same data directory may run it already.
-async fn private_server(
-    config: &Config,
-    clock: &Clock,
-) -> Result<(Option<PrivateServer>, Endpoint), ServerError> {
-    match PrivateServer::start(&config.data_dir, &config.nats, clock).await {
-        Ok((server, endpoint)) => Ok((Some(server), endpoint)),
-        Err(ServerError::InUse { .. }) => enter(&config.data_dir, &config.nats, clock).await,
-        Err(error) => Err(error),
     }
 }
 

@@ -8,6 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Role;
 use crate::edge::clock::Clock;
+use crate::edge::nats::Broker;
 use crate::edge::nats::log::Log;
 use crate::edge::nats::topology::Consumer;
 use crate::http::health::Readiness;
@@ -17,6 +18,10 @@ use crate::telemetry;
 
 /// Before a role that has died starts again.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
+/// Between two looks at whether the broker answers.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Looks in vain, one after the other, before another server is tried: longer than an election.
+const UNANSWERED_MAX: u32 = 3;
 /// Between two looks at what the gauges show.
 const GAUGES_EVERY: Duration = Duration::from_secs(10);
 
@@ -86,6 +91,27 @@ pub(super) async fn follow_views(views: Views, log: Log, clock: Clock, stop: Can
                 () = stop.cancelled() => {}
                 () = clock.sleep(RESTART_PAUSE) => {}
             }
+        }
+    }
+}
+
+/// Leaves a server that is connected and cannot read the log: one that is cut off from the rest of
+/// its cluster keeps its clients, and would keep this one for as long as it is alone.
+pub(super) async fn keep_broker(broker: Broker, log: Log, clock: Clock, stop: CancellationToken) {
+    let mut unanswered = 0;
+    while stop
+        .run_until_cancelled(clock.sleep(LOOK_EVERY))
+        .await
+        .is_some()
+    {
+        let answers = !broker.is_connected() || log.last_sequence().await.is_ok();
+        unanswered = if answers { 0 } else { unanswered + 1 };
+        if unanswered >= UNANSWERED_MAX {
+            tracing::warn!(
+                "the broker is connected and cannot read the log; trying another server"
+            );
+            broker.reconnect().await;
+            unanswered = 0;
         }
     }
 }

@@ -269,6 +269,7 @@ impl Default for Reconciler {
             quiet_after_avatar: Duration::from_secs(1_800),
             stalled_after: Duration::from_secs(600),
             queries_per_second: 1,
+            concurrency: 16,
             audit_every: DAY,
             audit_lag: Duration::from_secs(12 * 3_600),
         }

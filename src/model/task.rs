@@ -10,6 +10,10 @@ use super::amount::Amount;
 use super::ids::{Day, KlingTaskId, TaskId, Tenant};
 use super::request::{Product, Purpose};
 
+/// Fields that this version does not know. While two versions run side by side each writes the
+/// whole task, and must not lose what the other has written.
+pub type Newer = BTreeMap<String, serde_json::Value>;
+
 /// How far a task has come. It only ever moves down this list, and the last two exclude each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -233,6 +237,9 @@ pub struct RelayState {
     /// When the money was closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled_at: Option<Timestamp>,
+    /// What a newer version of us knows besides.
+    #[serde(flatten)]
+    pub newer: Newer,
 }
 
 /// Everything that is known of a task after an event, but the prompt and parameters (in
@@ -301,6 +308,9 @@ pub struct Task {
     pub saved: Option<Amount>,
     /// The relay's own.
     pub relay: RelayState,
+    /// What a newer version of us knows besides.
+    #[serde(flatten)]
+    pub newer: Newer,
 }
 
 impl Task {

@@ -143,6 +143,9 @@ pub struct Timing {
     /// Added before a create is answered.
     #[serde(with = "humantime_serde")]
     pub create_latency: Duration,
+    /// Added before a look-up by id is answered.
+    #[serde(with = "humantime_serde")]
+    pub query_latency: Duration,
     /// How long a `create=timeout` fault stays silent before the connection is cut.
     #[serde(with = "humantime_serde")]
     pub silence: Duration,
@@ -155,6 +158,7 @@ impl Default for Timing {
             process_time: Duration::from_millis(300),
             spread: Duration::ZERO,
             create_latency: Duration::ZERO,
+            query_latency: Duration::ZERO,
             silence: Duration::from_secs(120),
         }
     }

@@ -34,7 +34,9 @@ pub(super) async fn by_id(
     Query(query): Query<HashMap<String, String>>,
     headers: HeaderMap,
 ) -> Response {
-    answer(by_id_inner(&sim, &query, &headers))
+    let found = by_id_inner(&sim, &query, &headers);
+    clock::sleep(sim.config.timing.query_latency).await;
+    answer(found)
 }
 
 fn answer(result: Result<Value, Refusal>) -> Response {

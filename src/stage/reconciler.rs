@@ -5,13 +5,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use futures::StreamExt;
+use futures::stream::{FuturesOrdered, FuturesUnordered};
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::decide::quiet;
 use crate::edge::clock::Clock;
-use crate::edge::kling::client::{Answer, Client, QueryReason};
+use crate::edge::kling::client::{Answer, Client, LookUp, QueryReason};
 use crate::edge::nats::callbacks::CallbackToStore;
 use crate::edge::nats::log::{Committed, Log, LogError};
 use crate::model::ids::TaskId;
@@ -100,56 +102,91 @@ impl Reconciler {
 
     async fn sweep(&self, asked: &mut HashMap<TaskId, Asked>) {
         let now = self.clock.now();
-        let open: Vec<OpenTask> = self.views.read().open().cloned().collect();
-        let still_open: HashMap<&TaskId, Timestamp> = open
-            .iter()
-            .map(|task| (&task.task_id, task.changed_at))
-            .collect();
+        let (stalled, quiet) = self.choose(asked, now);
+        // A report must not wait for Kling, nor a question for ten thousand reports.
+        tokio::join!(self.report_all(stalled), self.ask_all(quiet, asked));
+    }
+
+    /// Chooses what to report and what to ask about, the longest silent first.
+    fn choose(
+        &self,
+        asked: &mut HashMap<TaskId, Asked>,
+        now: Timestamp,
+    ) -> (Vec<TaskId>, Vec<OpenTask>) {
+        let view = self.views.read();
         // A task that moved since it was asked about begins anew.
-        asked.retain(|task_id, asked| still_open.get(task_id) == Some(&asked.changed_at));
-        for task in open.iter().filter(|task| self.is_stalled(task, now)) {
-            self.report(&task.task_id).await;
-        }
-        let mut quiet: Vec<&OpenTask> = open
-            .iter()
-            .filter(|task| self.is_quiet(task, asked.get(&task.task_id), now))
-            .collect();
+        asked.retain(|task_id, asked| {
+            view.open_task(task_id)
+                .is_some_and(|task| task.changed_at == asked.changed_at)
+        });
+        let stalled = view.open().filter(|task| self.is_stalled(task, now));
+        let stalled = stalled.map(|task| task.task_id.clone()).collect();
+        let quiet = view
+            .open()
+            .filter(|task| self.is_quiet(task, asked.get(&task.task_id), now));
+        let mut quiet: Vec<OpenTask> = quiet.cloned().collect();
         quiet.sort_by_key(|task| task.changed_at);
-        for batch in quiet.chunks(self.kling.look_ups_per_call()) {
-            self.limiter.until_ready().await;
-            if !self.ask(batch).await {
-                return;
+        (stalled, quiet)
+    }
+
+    async fn report_all(&self, stalled: Vec<TaskId>) {
+        let mut under_way = FuturesUnordered::new();
+        for task_id in stalled {
+            if under_way.len() >= self.rules.concurrency {
+                under_way.next().await;
             }
-            for task in batch {
-                let times = asked.get(&task.task_id).map_or(0, |asked| asked.times) + 1;
-                let entry = Asked {
-                    changed_at: task.changed_at,
-                    at: self.clock.now(),
-                    times,
-                };
-                asked.insert(task.task_id.clone(), entry);
+            under_way.push(self.report(task_id));
+        }
+        while under_way.next().await.is_some() {}
+    }
+
+    /// Asks in the configured rate, without waiting for one answer before the next question: a slow
+    /// Kling must not make a long sweep longer.
+    async fn ask_all(&self, quiet: Vec<OpenTask>, asked: &mut HashMap<TaskId, Asked>) {
+        let mut batches = quiet.chunks(self.kling.look_ups_per_call());
+        let mut under_way = FuturesUnordered::new();
+        let mut goes_on = true;
+        loop {
+            let may_ask = goes_on && under_way.len() < self.rules.concurrency;
+            tokio::select! {
+                () = self.limiter.until_ready(), if may_ask && batches.len() > 0 => {
+                    under_way.extend(batches.next().map(|batch| self.ask(batch)));
+                }
+                Some((answered, batch)) = under_way.next() => {
+                    goes_on &= answered;
+                    if answered {
+                        self.note(batch, asked);
+                    }
+                }
+                else => return,
             }
         }
     }
 
-    /// Asks about up to 20 tasks; tells whether the sweep should go on.
-    async fn ask(&self, batch: &[&OpenTask]) -> bool {
-        let mut look_ups = Vec::with_capacity(batch.len());
+    fn note(&self, batch: &[OpenTask], asked: &mut HashMap<TaskId, Asked>) {
         for task in batch {
-            match self.log.load(&task.task_id).await {
-                Ok(Some(loaded)) if loaded.task.status.is_at_kling() => {
-                    look_ups.push(look_up(&loaded.task, &self.kling));
-                }
-                Ok(_) => {}
-                Err(error @ LogError::Corrupt { .. }) => {
-                    tracing::error!(error = %telemetry::chain(&error), "an open task is skipped");
-                }
-                Err(error) => {
-                    tracing::warn!(error = %telemetry::chain(&error), "sweep stopped");
-                    return false;
-                }
-            }
+            let times = asked.get(&task.task_id).map_or(0, |asked| asked.times) + 1;
+            let entry = Asked {
+                changed_at: task.changed_at,
+                at: self.clock.now(),
+                times,
+            };
+            asked.insert(task.task_id.clone(), entry);
         }
+    }
+
+    /// Asks about up to 20 tasks; tells whether the sweep should go on.
+    async fn ask<'a>(&self, batch: &'a [OpenTask]) -> (bool, &'a [OpenTask]) {
+        (self.ask_kling(batch).await, batch)
+    }
+
+    async fn ask_kling(&self, batch: &[OpenTask]) -> bool {
+        let loads: FuturesOrdered<_> = batch.iter().map(|task| self.load(task)).collect();
+        let loaded: Vec<Option<Option<LookUp>>> = loads.collect().await;
+        let Some(loaded) = loaded.into_iter().collect::<Option<Vec<_>>>() else {
+            return false;
+        };
+        let look_ups: Vec<LookUp> = loaded.into_iter().flatten().collect();
         if look_ups.is_empty() {
             return true;
         }
@@ -164,38 +201,62 @@ impl Reconciler {
                 };
             }
         };
-        for (look_up, answer) in look_ups.iter().zip(answers) {
-            let task_id = &look_up.external_id;
-            let body = match answer {
-                Answer::Seen(sight) => sight.body,
-                Answer::NotThere => {
-                    tracing::warn!(task.id = %task_id, "Kling does not show an open task");
-                    continue;
-                }
-                Answer::Unreadable(error) => {
-                    tracing::warn!(task.id = %task_id, %error, "Kling's answer cannot be read");
-                    continue;
-                }
-            };
-            let callback = CallbackToStore {
-                tenant: task_id.tenant().to_string(),
-                task: task_id.to_string(),
-                body: body.into(),
-                proof: Proof::Read,
-                received_at: self.clock.now(),
-                webhook_id: None,
-            };
-            if let Err(error) = self.log.store_callback(callback).await {
-                tracing::warn!(task.id = %task_id, error = %telemetry::chain(&error),
-                    "what Kling said could not be stored; the next sweep asks again");
-                return false;
-            }
-        }
-        true
+        let answered = look_ups.iter().zip(answers);
+        let stores: FuturesUnordered<_> = answered
+            .map(|(look_up, answer)| self.store(&look_up.external_id, answer))
+            .collect();
+        stores.all(std::future::ready).await
     }
 
-    async fn report(&self, task_id: &TaskId) {
-        let loaded = match self.log.load(task_id).await {
+    /// Loads what to ask about a task: nothing if it has moved on; `None` if the broker is away.
+    async fn load(&self, task: &OpenTask) -> Option<Option<LookUp>> {
+        match self.log.load(&task.task_id).await {
+            Ok(Some(loaded)) if loaded.task.status.is_at_kling() => {
+                Some(Some(look_up(&loaded.task, &self.kling)))
+            }
+            Ok(_) => Some(None),
+            Err(error @ LogError::Corrupt { .. }) => {
+                tracing::error!(error = %telemetry::chain(&error), "an open task is skipped");
+                Some(None)
+            }
+            Err(error) => {
+                tracing::warn!(error = %telemetry::chain(&error), "sweep stopped");
+                None
+            }
+        }
+    }
+
+    /// Puts what Kling says where callbacks come in; tells whether the broker took it.
+    async fn store(&self, task_id: &TaskId, answer: Answer) -> bool {
+        let body = match answer {
+            Answer::Seen(sight) => sight.body,
+            Answer::NotThere => {
+                tracing::warn!(task.id = %task_id, "Kling does not show an open task");
+                return true;
+            }
+            Answer::Unreadable(error) => {
+                tracing::warn!(task.id = %task_id, %error, "Kling's answer cannot be read");
+                return true;
+            }
+        };
+        let callback = CallbackToStore {
+            tenant: task_id.tenant().to_string(),
+            task: task_id.to_string(),
+            body: body.into(),
+            proof: Proof::Read,
+            received_at: self.clock.now(),
+            webhook_id: None,
+        };
+        let stored = self.log.store_callback(callback).await;
+        if let Err(error) = &stored {
+            tracing::warn!(task.id = %task_id, error = %telemetry::chain(error),
+                "what Kling said could not be stored; the next sweep asks again");
+        }
+        stored.is_ok()
+    }
+
+    async fn report(&self, task_id: TaskId) {
+        let loaded = match self.log.load(&task_id).await {
             Ok(Some(loaded)) => loaded,
             Ok(None) => return,
             Err(error) => {

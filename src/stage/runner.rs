@@ -147,7 +147,7 @@ impl Runner {
         permits: &Arc<Semaphore>,
         stop: &CancellationToken,
     ) -> Result<(), LogError> {
-        let mut messages = self.log.consume(consumer, self.rules.in_flight_max).await?;
+        let mut messages = self.log.consume(consumer, &self.rules).await?;
         loop {
             let permit = tokio::select! {
                 () = stop.cancelled() => return Ok(()),

@@ -59,11 +59,22 @@ fn is_enough(candidate: &Path) -> bool {
         .is_some_and(version_is_enough)
 }
 
+/// Sends a signal to a process of ours.
+pub(crate) fn signal(name: &str, pid: u32) {
+    // It may have ended by itself.
+    let _ = Command::new("kill")
+        .args([name, &pid.to_string()])
+        .stderr(Stdio::null())
+        .status();
+}
+
 /// Returns a port that is free and that nobody is given by chance: below the range from which the
 /// system picks, each once.
 pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = u16::try_from(std::process::id() % 8_000).expect("a small number");
+    // Two runs of the tests at once begin far from one another.
+    let start = std::process::id().wrapping_mul(97) % 12_000;
+    let start = u16::try_from(start).expect("a small number");
     loop {
         let port = 20_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
@@ -89,15 +100,15 @@ impl Node {
 
     /// Starts one that waits for the disk so often: `always`, or a time.
     pub(crate) fn single(sync: &str) -> Self {
-        Self::run(Self::prepare("single", free_port(), sync, ""))
+        let mut node = Self::prepare("single", free_port(), sync, "");
+        node.restart();
+        node.wait_ready();
+        node
     }
 
-    /// Starts one with more in its configuration than every server has.
+    /// The same as by default with more in its configuration.
     pub(crate) fn start_with(extra: &str) -> Self {
-        Self::run(Self::prepare("single", free_port(), "always", extra))
-    }
-
-    fn run(mut node: Self) -> Self {
+        let mut node = Self::prepare("single", free_port(), "always", extra);
         node.restart();
         node.wait_ready();
         node
@@ -115,9 +126,10 @@ impl Node {
         node
     }
 
-    /// Writes the configuration, with more than every server has.
-    pub(crate) fn configure(&self, extra: &str) {
-        let (name, port, sync, store) = (&self.name, self.port, &self.sync, self.store());
+    /// Writes the configuration with this at its end.
+    fn configure(&self, extra: &str) {
+        let (name, port, store) = (&self.name, self.port, self.store());
+        let sync = &self.sync;
         let text = format!(
             "server_name: {name}\nlisten: \"127.0.0.1:{port}\"\nmax_payload: 1MB\n\
              jetstream {{ store_dir: \"{}\", sync_interval: \"{sync}\", max_file_store: 4GB, \
@@ -127,13 +139,23 @@ impl Node {
         std::fs::write(self.dir.path().join("server.conf"), text).expect("a writable directory");
     }
 
-    /// Sends the server a signal, such as `HUP` to read its configuration again.
-    pub(crate) fn signal(&self, name: &str) {
-        let pid = self.child.as_ref().expect("a running server").id();
-        let sent = Command::new("kill")
-            .args(["-s", name, &pid.to_string()])
-            .status();
-        assert!(sent.expect("kill runs").success());
+    /// Makes the running server read a configuration that ends differently.
+    pub(crate) fn reload(&self, extra: &str) {
+        self.configure(extra);
+        signal("-HUP", self.pid());
+    }
+
+    /// Freezes the server: it keeps its connections and answers nobody.
+    pub(crate) fn pause(&self) {
+        signal("-STOP", self.pid());
+    }
+
+    pub(crate) fn resume(&self) {
+        signal("-CONT", self.pid());
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
     }
 
     /// Starts the server on the store that it has.
@@ -206,17 +228,25 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts three servers that know one another.
     pub(crate) fn start() -> Self {
-        let ports: Vec<(u16, u16)> = (0..3).map(|_| (free_port(), free_port())).collect();
-        let routes: Vec<String> = ports
-            .iter()
-            .map(|(_, route)| format!("\"nats://127.0.0.1:{route}\""))
-            .collect();
-        let nodes = ports.iter().enumerate().map(|(index, (port, route))| {
+        let routes: Vec<u16> = (0..3).map(|_| free_port()).collect();
+        Self::start_over(&routes, |_, to| routes[to])
+    }
+
+    /// Starts three servers that listen for one another on these ports, and are reached from one
+    /// another by what `way` says: from whom, to whom.
+    pub(crate) fn start_over(listen: &[u16], way: impl Fn(usize, usize) -> u16) -> Self {
+        let nodes = listen.iter().enumerate().map(|(from, route)| {
+            let others = (0..listen.len()).filter(|to| *to != from);
+            let routes: Vec<String> = others
+                .map(|to| format!("\"nats://127.0.0.1:{}\"", way(from, to)))
+                .collect();
+            // What they tell one another leads nowhere: only the ways that we gave are used.
             let extra = format!(
-                "cluster {{ name: under-test, listen: \"127.0.0.1:{route}\", routes: [{}] }}",
+                "cluster {{ name: under-test, listen: \"127.0.0.1:{route}\", \
+                 advertise: \"127.0.0.1:1\", no_advertise: true, routes: [{}] }}",
                 routes.join(", ")
             );
-            let mut node = Node::prepare(&format!("node-{index}"), *port, "always", &extra);
+            let mut node = Node::prepare(&format!("node-{from}"), free_port(), "always", &extra);
             node.restart();
             node
         });

@@ -56,14 +56,14 @@ async fn commit_carries_state_headers_and_expectation() {
     let on = rig.load().await;
     assert_eq!(
         (on.kind, on.requested_seq()),
-        (EventKind::Requested, on.seq)
+        (Some(EventKind::Requested), on.seq)
     );
     let Ok(Committed::Stored { seq }) = rig.log.commit(&on, next_claim(on.task.clone())).await
     else {
         panic!("nobody else writes");
     };
     let after = rig.load().await;
-    assert_eq!((after.seq, after.kind), (seq, EventKind::Dispatching));
+    assert_eq!((after.seq, after.kind), (seq, Some(EventKind::Dispatching)));
     assert_eq!(after.task.relay.requested_seq, on.seq);
     let stored = rig
         .log

@@ -2,6 +2,7 @@
 
 mod adjust;
 mod closings;
+mod crowds;
 mod limits;
 
 use std::time::Duration;
@@ -118,7 +119,7 @@ async fn settlement_takes_what_kling_took_and_closes_once() {
         let stored = |outcome: &&Committed| matches!(outcome, Committed::Stored { .. });
         assert_eq!(outcomes.iter().filter(stored).count(), 1, "{outcomes:?}");
         let after = log.load(id).await.expect("a broker").expect("a task");
-        assert_eq!(after.kind, EventKind::Settled);
+        assert_eq!(after.kind, Some(EventKind::Settled));
         assert!(after.task.relay.settled_at.is_some());
         assert_eq!(
             (after.task.held, &after.task.deduction),

@@ -7,7 +7,7 @@ use kling_relay::model::amount::{Amount, Unit};
 use kling_relay::model::ids::{Day, KlingTaskId, TaskId};
 use kling_relay::model::observation::{Observation, ObservedStatus, Output, SignedUrl};
 use kling_relay::model::request::Product;
-use kling_relay::model::task::{Claim, Generation, RelayState, Reuse, Slots, Status, Task};
+use kling_relay::model::task::{Claim, Generation, Newer, RelayState, Reuse, Slots, Status, Task};
 
 /// The task that the sample payloads speak of.
 pub(crate) const TASK_ID: &str = "team-a_01j5zx8q4kfw2m6r7t9v0bcdeg";
@@ -88,7 +88,9 @@ pub(crate) fn task(status: Status) -> Task {
             outputs: 0,
             stored_at: None,
             settled_at: None,
+            newer: Newer::new(),
         },
+        newer: Newer::new(),
     }
 }
 

@@ -14,6 +14,8 @@ mod config;
 mod development;
 mod dispatch;
 mod estimate;
+mod endpoint;
+mod event_samples;
 mod ledger;
 mod longest;
 mod off_peak;

@@ -122,7 +122,7 @@ fn a_task_of_the_night_does_not_hold_up_one_of_the_day() {
         waits.relay.off_peak = place == 1;
         (waits.relay.claim, waits.relay.not_before) = (None, None);
         (waits.relay.reuse.key, waits.relay.reuse.asked) = ("a".repeat(64), true);
-        fold.apply(&waits, EventKind::Requested, place);
+        fold.apply(&waits, Some(EventKind::Requested), place);
     }
     let ready = |now: &str| {
         let now = at(now);
@@ -148,7 +148,7 @@ fn a_missed_window_is_followed_by_the_next() {
     waits.relay.claim = None;
     waits.relay.not_before = Some(at("2026-11-01T22:00:00Z"));
     let mut fold = Fold::default();
-    fold.apply(&waits, EventKind::Requested, 1);
+    fold.apply(&waits, Some(EventKind::Requested), 1);
     let ready_at = |now: &str| {
         let possible = fold.dispatchable(at(now), &sharing(), Some(&night), |_| false);
         possible.waiting[0].ready_at.unwrap()

@@ -217,6 +217,7 @@ fn counts_and_waits(config: &Config, found: &mut Findings) {
     for (key, count) in [
         ("dispatcher.concurrency", dispatcher.concurrency),
         ("runner.in_flight_max", runner.in_flight_max),
+        ("reconciler.concurrency", config.reconciler.concurrency),
     ] {
         found.require(
             (1..=10_000).contains(&count),

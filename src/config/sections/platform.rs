@@ -135,6 +135,8 @@ pub struct Reconciler {
     pub stalled_after: Duration,
     /// Bound of the queries.
     pub queries_per_second: u32,
+    /// Queries, and reports, under way at once.
+    pub concurrency: usize,
     /// Between two audits of our ledger against Kling's records, in whole days; 0: none.
     #[serde(with = "super::super::duration")]
     pub audit_every: Duration,

@@ -63,7 +63,7 @@ pub async fn ensure(
         ensure_stream(broker, &wanted).await?;
     }
     for consumer in Consumer::ALL {
-        ensure_consumer(broker, consumer, &topology::consumer(consumer, runner)).await?;
+        ensure_consumer(broker, consumer, runner).await?;
     }
     Ok(())
 }
@@ -128,11 +128,16 @@ async fn ensure_stream(broker: &Broker, wanted: &Value) -> Result<(), TopologyEr
     compare(&name, wanted, &echoed["config"])
 }
 
-async fn ensure_consumer(
+/// Creates or upgrades one durable consumer.
+///
+/// # Errors
+/// As [`ensure`].
+pub(super) async fn ensure_consumer(
     broker: &Broker,
     consumer: Consumer,
-    wanted: &Value,
+    runner: &config::Runner,
 ) -> Result<(), TopologyError> {
+    let wanted = &topology::consumer(consumer, runner);
     let (name, stream) = (consumer.name(), consumer.stream());
     let body = json!({ "stream_name": stream, "config": wanted, "action": "" });
     let create = format!("CONSUMER.CREATE.{stream}.{name}");

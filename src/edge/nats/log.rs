@@ -29,8 +29,8 @@ use crate::telemetry;
 pub struct Loaded {
     /// The whole state.
     pub task: Task,
-    /// The last event.
-    pub kind: EventKind,
+    /// The last event; `None` for a kind that a newer version of us has written.
+    pub kind: Option<EventKind>,
     /// Its sequence in the stream.
     pub seq: u64,
     traceparent: Option<String>,
@@ -45,15 +45,8 @@ impl Loaded {
     #[must_use]
     pub fn requested_seq(&self) -> u64 {
         match self.kind {
-            EventKind::Requested => self.seq,
-            EventKind::Dispatching
-            | EventKind::Submitted
-            | EventKind::Processing
-            | EventKind::Succeeded
-            | EventKind::Failed
-            | EventKind::Stored
-            | EventKind::Settled
-            | EventKind::Stalled => self.task.relay.requested_seq,
+            Some(EventKind::Requested) => self.seq,
+            Some(_) | None => self.task.relay.requested_seq,
         }
     }
 }
@@ -275,16 +268,9 @@ impl Log {
 /// Reads a task event as the state to decide on.
 pub(super) fn loaded(found: &Recorded) -> Result<Loaded, LogError> {
     let event = found.task_event()?;
-    let Some((_, kind)) = found.task_subject() else {
-        return Err(LogError::Corrupt {
-            seq: found.seq,
-            subject: found.subject.clone(),
-            reason: "its subject names no event".to_owned(),
-        });
-    };
     Ok(Loaded {
         task: event.task,
-        kind,
+        kind: found.task_subject().map(|(_, kind)| kind),
         seq: found.seq,
         traceparent: found.traceparent().map(str::to_owned),
     })

@@ -53,6 +53,10 @@ pub fn service_error(status: u16, title: &str) -> async_nats::HeaderMap {
 /// them.
 pub const INBOX_PREFIX: &str = "_INBOX_kling_relay";
 
+/// A connection over which nothing passes any more is given up after three of these: a router that
+/// forgot it tells nobody, and the client's own minute would make that three minutes.
+const PING_EVERY: Duration = Duration::from_secs(5);
+
 /// How a connection proves who it is.
 #[derive(Clone, Debug)]
 pub enum Credentials {
@@ -91,12 +95,39 @@ impl Endpoint {
     /// Returns the configured broker; `None` asks for a private server.
     #[must_use]
     pub fn configured(nats: &config::Nats) -> Option<Self> {
+        let url = nats.url.clone()?;
         let credentials = match &nats.credentials_file {
             Some(path) => Credentials::File(path.clone()),
-            None => Credentials::None,
+            None => within(&url),
         };
-        nats.url.clone().map(|url| Self { url, credentials })
+        Some(Self { url, credentials })
     }
+}
+
+/// Takes the name and password that stand before the `@` of the first address with one: the client
+/// library reads them and never sends them.
+fn within(urls: &str) -> Credentials {
+    let named = urls
+        .split(',')
+        .filter_map(|url| url::Url::parse(url.trim()).ok())
+        .find_map(|url| Some((decoded(url.username()), decoded(url.password()?))));
+    match named {
+        Some((user, password)) => Credentials::Password {
+            user,
+            password: SecretString::from(password),
+        },
+        None => Credentials::None,
+    }
+}
+
+/// Undoes the `%` spelling that a URL needs for what would end its name or password.
+fn decoded(text: &str) -> String {
+    let text = format!("text={}", text.replace('+', "%2B"));
+    let mut fields = url::form_urlencoded::parse(text.as_bytes());
+    fields
+        .next()
+        .map(|(_, value)| value.into_owned())
+        .unwrap_or_default()
 }
 
 /// Why there is no usable broker, and what to do about it.
@@ -204,6 +235,13 @@ impl Broker {
         self.client.connection_state() == State::Connected
     }
 
+    /// Leaves the server that is connected now for any of those that are known.
+    pub async fn reconnect(&self) {
+        if let Err(error) = self.client.force_reconnect().await {
+            tracing::debug!(%error, "the broker connection was already closed");
+        }
+    }
+
     /// Returns how often a connection was made: a change means that the server may have restarted.
     #[must_use]
     pub fn connections(&self) -> u64 {
@@ -246,6 +284,7 @@ async fn options(
         .name("kling-relay")
         .custom_inbox_prefix(INBOX_PREFIX)
         .connection_timeout(Duration::from_secs(5))
+        .ping_interval(PING_EVERY)
         .max_reconnects(None)
         .reconnect_delay_callback(reconnect_delay)
         .event_callback(move |event| {

@@ -1,5 +1,7 @@
 //! Reading the log: histories, ranges, balances.
 
+use std::time::Duration;
+
 use async_nats::jetstream::consumer::pull;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -8,8 +10,12 @@ pub use super::follow::Follow;
 use super::log::{Log, LogError};
 use super::record::Recorded;
 use super::{topology, wire};
+use crate::config;
 use crate::model::ids::TaskId;
 use crate::model::ledger::{Balance, LedgerEntry, LedgerKey};
+
+/// A sign of life from a consumer that has nothing to deliver; two missed open it anew.
+const PULL_HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// Where a read of the log begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,28 +121,42 @@ impl Log {
         Ok(last.map_or(0, |event| event.seq))
     }
 
-    /// Opens a stage's durable consumer.
+    /// Opens a stage's durable consumer; one that somebody deleted begins anew, and what was done
+    /// before is found done.
     ///
     /// # Errors
     /// [`LogError::Unavailable`] while the broker cannot give it.
     pub async fn consume(
         &self,
         consumer: topology::Consumer,
-        in_flight_max: usize,
+        runner: &config::Runner,
     ) -> Result<pull::Stream, LogError> {
-        let unavailable = LogError::Unavailable {
+        let unavailable = |_| LogError::Unavailable {
             operation: "open a consumer",
         };
-        let Ok(consumer) = topology::open(&self.inner.broker, consumer).await else {
-            return Err(unavailable);
+        let broker = &self.inner.broker;
+        let opened = match topology::open(broker, consumer).await {
+            Ok(opened) => opened,
+            Err(_) => {
+                topology::ensure_consumer(broker, consumer, runner)
+                    .await
+                    .map_err(unavailable)?;
+                topology::open(broker, consumer)
+                    .await
+                    .map_err(unavailable)?
+            }
         };
-        // No more than can be worked on: what waits here is not offered to another replica.
-        let messages = consumer
+        // No more than can be worked on: what waits here is not offered to another replica. Without
+        // heartbeats a request that a dead leader took to its grave is missed after half a minute.
+        let messages = opened
             .stream()
-            .max_messages_per_batch(in_flight_max)
+            .max_messages_per_batch(runner.in_flight_max)
+            .heartbeat(PULL_HEARTBEAT)
             .messages()
             .await;
-        messages.map_err(|_| unavailable)
+        messages.map_err(|_| LogError::Unavailable {
+            operation: "open a consumer",
+        })
     }
 
     /// Returns how many messages a stage has not acknowledged yet.

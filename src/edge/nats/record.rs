@@ -70,10 +70,16 @@ impl Recorded {
         })
     }
 
-    /// Returns the task and kind, if it is a task event.
+    /// Returns the task and kind, if it is a task event of a kind that we know.
     #[must_use]
     pub fn task_subject(&self) -> Option<(TaskId, EventKind)> {
         topology::parse_task_subject(&self.subject)
+    }
+
+    /// Returns the task, if it is a task event, of a newer version's kind too.
+    #[must_use]
+    pub fn task(&self) -> Option<TaskId> {
+        topology::split_task_subject(&self.subject).map(|(task, _)| task)
     }
 
     /// Returns the ledger, if it is a money entry.
@@ -88,8 +94,8 @@ impl Recorded {
     /// [`LogError::Corrupt`] if it is none or cannot be read.
     pub fn task_event(&self) -> Result<TaskEvent, LogError> {
         let event: TaskEvent = self.decode()?;
-        match self.task_subject() {
-            Some((task, _)) if task == event.task.task_id => Ok(event),
+        match self.task() {
+            Some(task) if task == event.task.task_id => Ok(event),
             Some(_) | None => Err(self.corrupt("it does not belong to its subject")),
         }
     }

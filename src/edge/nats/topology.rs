@@ -15,6 +15,7 @@ use crate::model::ledger::{LedgerKey, LedgerOwner};
 mod consumers;
 
 pub use self::consumers::{Consumer, consumer};
+pub(super) use super::ensure::ensure_consumer;
 pub use super::ensure::{TopologyError, compare, ensure, open};
 
 /// The stream that is the truth.
@@ -226,16 +227,24 @@ pub fn callbacks_probe_subject(instance: &str) -> String {
     format!("kling.probe.v1.callbacks.{instance}")
 }
 
-/// Returns the task and kind of a task event's subject.
+/// Returns the task and kind of a task event's subject, if the kind is one that we know.
 #[must_use]
 pub fn parse_task_subject(subject: &str) -> Option<(TaskId, EventKind)> {
+    let (task, kind) = split_task_subject(subject)?;
+    Some((task, EventKind::from_name(kind)?))
+}
+
+/// Returns the task and the kind's name of a task event's subject; a newer version may write kinds
+/// that we do not know.
+#[must_use]
+pub fn split_task_subject(subject: &str) -> Option<(TaskId, &str)> {
     let rest = subject.strip_prefix("kling.v1.")?;
     let mut tokens = rest.split('.');
     let (tenant, noun) = (tokens.next()?, tokens.next()?);
     let (task, kind) = (tokens.next()?, tokens.next()?);
     let task = TaskId::parse(task).ok()?;
     let ours = noun == "task" && tokens.next().is_none() && task.tenant().as_str() == tenant;
-    ours.then_some((task, EventKind::from_name(kind)?))
+    ours.then_some((task, kind))
 }
 
 /// Returns the ledger of a money entry's subject.

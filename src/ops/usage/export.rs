@@ -68,18 +68,19 @@ pub(super) async fn run(
 ) -> anyhow::Result<bool> {
     let Some(path) = how.file else {
         let quiet = io::stdout().is_terminal() || !output.is_lively();
-        let mut out = Writer::new(BufWriter::new(io::stdout()), how)?;
-        return match write_all(log, range, how, &mut out, quiet).await {
+        return match write_all(log, range, how, io::stdout(), quiet).await {
             // A reader that has gone away (`| head`) is no failure.
             Err(error) if is_broken_pipe(&error) => Ok(true),
-            result => result.and_then(|_| out.finish()).map(|_| true),
+            result => result.map(|_| true),
         };
     };
     let part = part_of(path);
     let file = File::create(&part).with_context(|| format!("cannot write {}", part.display()))?;
-    let mut out = Writer::new(BufWriter::new(file), how)?;
-    let records = write_all(log, range, how, &mut out, !output.is_lively()).await?;
-    out.finish()?;
+    let written = write_all(log, range, how, file, !output.is_lively()).await;
+    let records = written.inspect_err(|_| {
+        // Nobody should take it for the whole.
+        let _ = std::fs::remove_file(&part);
+    })?;
     std::fs::rename(&part, path).with_context(|| format!("cannot write {}", path.display()))?;
     let document = json!({ "records": records, "file": path });
     output.result(
@@ -109,9 +110,10 @@ async fn write_all(
     log: &Log,
     range: &Range,
     how: &How<'_>,
-    out: &mut Writer<impl Write>,
+    out: impl Write,
     quiet: bool,
 ) -> anyhow::Result<u64> {
+    let mut out = Writer::new(BufWriter::new(out), how)?;
     let days = range.days(log).await?;
     let bar = match quiet {
         true => ProgressBar::hidden(),
@@ -142,6 +144,7 @@ async fn write_all(
             }
         }
     }
+    out.finish()?;
     bar.finish_and_clear();
     Ok(written)
 }

@@ -13,7 +13,7 @@ use crate::model::event::TaskEvent;
 use crate::model::ids::{TaskId, Tenant};
 use crate::model::problem::Problem;
 use crate::model::request::TaskRequest;
-use crate::model::task::{RelayState, Reuse, Status, Task};
+use crate::model::task::{Newer, RelayState, Reuse, Status, Task};
 
 impl Intake {
     pub(super) fn plan(&self, request: &TaskRequest, now: Timestamp) -> Result<Planned, Problem> {
@@ -90,6 +90,7 @@ impl Intake {
             overrun: Vec::new(),
             saved: None,
             relay,
+            newer: Newer::new(),
         };
         let event = TaskEvent {
             task,
@@ -142,6 +143,7 @@ impl Intake {
             outputs: 0,
             stored_at: None,
             settled_at: None,
+            newer: Newer::new(),
         })
     }
 }

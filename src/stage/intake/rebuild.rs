@@ -16,7 +16,7 @@ use crate::model::answer::Rebuilt;
 use crate::model::event::TaskEvent;
 use crate::model::operator::{LostTask, Rebuild};
 use crate::model::problem::{Problem, ProblemCode};
-use crate::model::task::{Generation, RelayState, Reuse, Slots, Status, Task};
+use crate::model::task::{Generation, Newer, RelayState, Reuse, Slots, Status, Task};
 
 /// Tasks of one call.
 const TASKS_MAX: usize = 200;
@@ -95,6 +95,7 @@ impl Intake {
             deduction: Vec::new(),
             overrun: Vec::new(),
             relay,
+            newer: Newer::new(),
         };
         NewTask {
             event: TaskEvent {
@@ -146,6 +147,7 @@ impl Intake {
             outputs: 0,
             stored_at: None,
             settled_at: None,
+            newer: Newer::new(),
         }
     }
 }

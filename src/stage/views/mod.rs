@@ -105,10 +105,10 @@ pub struct Dispatchable {
 
 impl Fold {
     /// Applies one event; events come in the order of the stream.
-    pub fn apply(&mut self, task: &Task, kind: EventKind, seq: u64) {
+    pub fn apply(&mut self, task: &Task, kind: Option<EventKind>, seq: u64) {
         let requested_seq = match kind {
-            EventKind::Requested => seq,
-            _ => task.relay.requested_seq,
+            Some(EventKind::Requested) => seq,
+            Some(_) | None => task.relay.requested_seq,
         };
         self.sharing.apply(task, requested_seq, seq);
         let listed = self.listed.entry(task.tenant.clone()).or_default();
@@ -152,6 +152,12 @@ impl Fold {
     /// Lists the open tasks, in no order.
     pub fn open(&self) -> impl Iterator<Item = &OpenTask> {
         self.open.values()
+    }
+
+    /// Returns a task, if it is open.
+    #[must_use]
+    pub fn open_task(&self, task_id: &TaskId) -> Option<&OpenTask> {
+        self.open.get(task_id)
     }
 
     /// Lists a tenant's tasks, or everybody's, newest first, from before `cursor` (the place of the
@@ -364,13 +370,13 @@ impl Views {
                     None => return Err(LogError::Unavailable { operation: "follow the log" }),
                 },
             };
-            match (recorded.task_subject(), recorded.task_event()) {
-                (Some((_, kind)), Ok(event)) => {
+            match recorded.task_event() {
+                Ok(event) => {
+                    let kind = recorded.task_subject().map(|(_, kind)| kind);
                     self.write().apply(&event.task, kind, recorded.seq);
                 }
-                (_, Err(error)) => tracing::error!(error = %telemetry::chain(&error),
+                Err(error) => tracing::error!(error = %telemetry::chain(&error),
                     "an event cannot be shown"),
-                (None, Ok(_)) => {}
             }
             self.applied.send_modify(|applied| {
                 applied.seq = recorded.seq;

@@ -83,7 +83,7 @@ impl World {
         let on = self.log.load(id).await.unwrap().unwrap();
         let mut task = on.task.clone();
         task.relay.submitted_at = Some(task.relay.changed_at);
-        task.relay.changed_at = task.relay.changed_at + SignedDuration::from_secs(90);
+        task.relay.changed_at += SignedDuration::from_secs(90);
         task.billing = Some(bill.to_vec());
         task.status = Status::Succeeded;
         let mut kind = EventKind::Succeeded;

@@ -2,24 +2,24 @@
 //! the benchmark `hostile` measures the large one.
 
 mod attack;
-mod program;
+mod victim;
 
 use std::time::Duration;
 
 use self::attack::Attack;
-use self::program::Program;
+use self::victim::Victim;
 use crate::broker::until;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn good_callbacks_come_through_a_crowd_that_is_larger_than_the_house() {
-    let program = Program::start(|config| {
+    let victim = Victim::start(|config| {
         config.receiver.limits.connections_max = 128;
     })
     .await;
-    let tls = |alpn: &[u8]| program.tls(alpn);
-    let (leaked, address) = (program.path("leaked"), program.config.receiver.listen);
+    let tls = |alpn: &[u8]| victim.tls(alpn);
+    let (leaked, address) = (victim.path("leaked"), victim.config().receiver.listen);
     let mut attack = Attack::new(address, tls(b"http/1.1"), tls(b"h2"), leaked);
     attack.crowd(200, Duration::from_secs(5));
     attack.loud(2, Duration::from_millis(50));
@@ -27,8 +27,8 @@ async fn good_callbacks_come_through_a_crowd_that_is_larger_than_the_house() {
         attack.open() > 100 && attack.rounds() > 6
     })
     .await;
-    let waits = program.good_callbacks("small", 60, 20).await;
+    let waits = victim.good_callbacks("small", 60, 20).await;
     assert!(waits.percentile(99) < Duration::from_secs(20));
-    let (_, most) = program.resident_bytes();
+    let (_, most) = victim.resident_bytes();
     assert!(most < 200 << 20, "{most} bytes");
 }

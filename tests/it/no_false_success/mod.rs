@@ -140,8 +140,8 @@ async fn a_broker_that_is_killed_makes_no_false_success() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_answers_nothing_makes_no_false_success() {
     let site = Site::start(|_| {}).await;
-    let pause = async |site: &mut Site| site.node.signal("STOP");
-    check(site, pause, async |site| site.node.signal("CONT")).await;
+    let pause = async |site: &mut Site| site.node.pause();
+    check(site, pause, async |site| site.node.resume()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -155,12 +155,10 @@ async fn a_broker_that_refuses_makes_no_false_success() {
     };
     let site = Site::start_on(Node::start_with(&user("\"nothing\"")), |_| {}).await;
     let revoke = async |site: &mut Site| {
-        site.node.configure(&user("\"kling.>\""));
-        site.node.signal("HUP");
+        site.node.reload(&user("\"kling.>\""));
     };
     let restore = async |site: &mut Site| {
-        site.node.configure(&user("\"nothing\""));
-        site.node.signal("HUP");
+        site.node.reload(&user("\"nothing\""));
     };
     check(site, revoke, restore).await;
 }

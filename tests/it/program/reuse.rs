@@ -35,9 +35,9 @@ async fn equal_requests_are_made_once_whenever_the_program_is_killed() {
         body["reuse"] = json!(true);
         body
     };
-    let submissions = submit_each(&site.config, &rounds, (TASKS, KILLS), body);
+    let submissions = submit_each(&site.program.config, &rounds, (TASKS, KILLS), body);
     for n in 0..KILLS {
-        site.start();
+        site.program.start();
         site.serves().await;
         let moment = Duration::from_millis(dice.random_range(0..900));
         Clock::system().sleep(moment).await;
@@ -46,7 +46,7 @@ async fn equal_requests_are_made_once_whenever_the_program_is_killed() {
         site.kill(death);
         round.send_replace(n + 1);
     }
-    site.start();
+    site.program.start();
     let ids = all(submissions).await;
     site.conclude(&ids, 2 * wishes.len()).await;
 }

@@ -49,11 +49,26 @@ pub(crate) async fn audit(
     let dead = info.and_then(|info| info["state"]["messages"].as_u64());
     if dead != Some(expected.dead_letters) {
         breaches.push(format!(
-            "{dead:?} dead letters and not {}",
-            expected.dead_letters
+            "{dead:?} dead letters and not {}: {:#?}",
+            expected.dead_letters,
+            reasons(broker, dead.unwrap_or_default()).await
         ));
     }
     breaches
+}
+
+/// Why messages were set aside, as far as they can be read.
+async fn reasons(broker: &Broker, dead: u64) -> Vec<String> {
+    let stream = broker.jetstream().get_stream("KLING_DEAD").await;
+    let stream = stream.expect("the stream is there");
+    let mut reasons = Vec::new();
+    for seq in 1..=dead {
+        if let Ok(message) = stream.get_raw_message(seq).await {
+            let reason = message.headers.get("kling-dead-reason");
+            reasons.push(format!("{}: {reason:?}", message.subject));
+        }
+    }
+    reasons
 }
 
 type Histories = HashMap<TaskId, Vec<(EventKind, Task)>>;
@@ -74,7 +89,10 @@ async fn histories(log: &Log) -> Histories {
             .expect("it never ends")
             .expect("readable");
         seq = recorded.seq;
-        let (id, kind) = recorded.task_subject().expect("a task event");
+        // A newer version's kind is none of ours to judge.
+        let Some((id, kind)) = recorded.task_subject() else {
+            continue;
+        };
         let task = recorded.task_event().expect("an event").task;
         histories.entry(id).or_default().push((kind, task));
     }
@@ -178,6 +196,11 @@ fn spending(control: &Control, ended: &HashMap<&TaskId, &Task>) -> Vec<String> {
         }
     }
     for (id, task) in ended {
+        let taken = control.task(id.as_str()).and_then(|task| task.deducted);
+        let ours: Decimal = task.deduction.iter().map(|amount| amount.amount).sum();
+        if taken.unwrap_or_default() != ours {
+            breaches.push(format!("{id}: the platform took {taken:?}, we say {ours}"));
+        }
         let there = made.contains_key(id.as_str());
         if there != task.kling_task_id.is_some() {
             breaches.push(format!(

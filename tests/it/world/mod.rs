@@ -2,34 +2,29 @@
 //! TLS, and the laws that hold at the end whatever has happened.
 
 mod laws;
-mod settings;
 mod loss;
+mod staging;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use futures::StreamExt;
 use kling_relay::app::App;
-use kling_relay::config::{Config, LimitSetting, Role};
+use kling_relay::config::{Config, Role};
 use kling_relay::edge::clock::Clock;
-use kling_relay::edge::development::Development;
 use kling_relay::edge::nats::log::{Log, ReadFrom};
 use kling_relay::edge::nats::topology::{self, Consumer};
 use kling_relay::model::ids::TaskId;
 use kling_relay::model::ledger::{Balance, LedgerKey, LedgerOwner};
 use kling_relay::model::task::{Status, Task};
-use kling_relay::sim::config::SimTls;
 use kling_relay::sim::{Control, SimConfig, SimStats, Simulator};
 use kling_relay::telemetry;
-use rust_decimal::Decimal;
-use secrecy::SecretString;
 use serde_json::{Value, json};
-use url::Url;
 
 pub(crate) use self::laws::audit;
-pub(crate) use self::settings::settings;
-use crate::broker::{self, Node, free_port, until};
+pub(crate) use self::staging::{hurry, secret_of, stage};
+use crate::broker::{Node, until};
 
 /// Longest wait for anything that a test did not time itself.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -70,6 +65,8 @@ pub(crate) struct Expected {
 pub(crate) struct World {
     pub(crate) sim: Simulator,
     pub(crate) app: App,
+    /// The service's.
+    pub(crate) clock: Clock,
     pub(crate) config: Config,
     http: reqwest::Client,
     submitted: Mutex<HashSet<TaskId>>,
@@ -92,9 +89,11 @@ impl World {
             .check_serve(&Role::ALL)
             .expect("a good configuration");
         let recorder = telemetry::recorder("test");
-        let app = App::start(&config, &Role::ALL, Clock::system(), recorder).await;
+        let clock = Clock::system();
+        let app = App::start(&config, &Role::ALL, clock.clone(), recorder).await;
         Self {
             sim,
+            clock,
             app: app.expect("the service starts"),
             config,
             http: client(),
@@ -232,98 +231,18 @@ impl World {
     }
 }
 
-/// Makes a platform and a configuration that know each other; the broker is left to the caller.
-pub(crate) async fn stage(
-    data_dir: &std::path::Path,
-    change: Option<Change<SimConfig>>,
-) -> (Simulator, Config) {
-    let development = Development::ensure(data_dir, Clock::system().now()).expect("certificates");
-    let read = |path| std::fs::read_to_string(path).expect("development files can be read");
-    let mut platform = SimConfig {
-        tls: Some(SimTls {
-            cert_pem: read(&development.cert_file),
-            key_pem: read(&development.key_file),
-        }),
-        webhook_secrets: vec![SECRET.to_owned()],
-        callback_ca_pem: Some(read(&development.ca_file)),
-        ..SimConfig::default()
-    };
-    platform.timing.queue_time = Duration::from_millis(20);
-    platform.timing.process_time = Duration::from_millis(60);
-    platform.timing.spread = Duration::from_millis(60);
-    if let Some(change) = change {
-        change(&mut platform);
-    }
-    let api_key = platform.api_keys[0].clone();
-    let sim = Simulator::start(platform)
-        .await
-        .expect("the platform starts");
-    let config = service(data_dir, &development, &sim, api_key);
-    (sim, config)
-}
-
-fn service(
-    data_dir: &std::path::Path,
-    development: &Development,
-    sim: &Simulator,
-    api_key: String,
-) -> Config {
-    let mut config = Config {
-        data_dir: data_dir.to_owned(),
-        environment: "test".to_owned(),
-        nats: broker::config(1),
-        ..Config::default()
-    };
-    let ms = Duration::from_millis;
-    config.kling.base_url = Url::parse(&sim.base_url()).expect("a URL");
-    config.kling.ca_file = Some(development.ca_file.clone());
-    config.kling.api_key = Some(SecretString::from(api_key));
-    (config.kling.connect_timeout, config.kling.request_timeout) = (ms(5_000), ms(10_000));
-    (
-        config.kling.read_backoff_base,
-        config.kling.read_backoff_cap,
-    ) = (ms(50), ms(500));
-    let port = free_port();
-    config.receiver.listen = ([127, 0, 0, 1], port).into();
-    let public_url = format!("https://localhost:{port}");
-    config.receiver.public_url = Some(Url::parse(&public_url).expect("a URL"));
-    config.receiver.tls.cert_file = Some(development.cert_file.clone());
-    config.receiver.tls.key_file = Some(development.key_file.clone());
-    config.receiver.capability_keys = vec![development.capability_key.clone()];
-    config.receiver.webhook_secrets = vec![SecretString::from(SECRET)];
-    config.api.listen = ([127, 0, 0, 1], 0).into();
-    config.admin.listen = ([127, 0, 0, 1], 0).into();
-    let keys = TENANTS.map(|name| SecretString::from(format!("{name}:{}", secret_of(name))));
-    config.api.keys = keys.to_vec();
-    (config.api.rate_limit, config.api.rate_burst) = (1_000, 1_000);
-    config.storage.ca_file = Some(development.ca_file.clone());
-    config.storage.allow_private = true;
-    config.storage.allowed_hosts.push("localhost".to_owned());
-    (config.storage.backoff_base, config.storage.backoff_cap) = (ms(50), ms(500));
-    let ample = ["video-unit", "image-unit", "try-on-unit"].map(|unit| (unit, 1_000_000));
-    let ample = ample.map(|(unit, amount)| (unit.to_owned(), Decimal::from(amount)));
-    config.budget.daily_limit = Some(LimitSetting::ByUnit(BTreeMap::from(ample)));
-    (
-        config.dispatcher.backoff_base,
-        config.dispatcher.backoff_cap,
-    ) = (ms(50), ms(500));
-    config.dispatcher.lookup_delay = ms(300);
-    config.dispatcher.circuit_open = ms(500);
-    config.reconciler.sweep_every = ms(100);
-    config.reconciler.queries_per_second = 100;
-    (config.runner.backoff_base, config.runner.backoff_cap) = (ms(50), ms(1_000));
-    config.runner.drain_timeout = ms(10_000);
-    config
-}
-
-/// The secret half of a tenant's API key.
-pub(crate) fn secret_of(tenant: &str) -> String {
-    format!("{tenant}-0123456789abcdef0123456789abcdef")
-}
-
 pub(crate) fn client() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().no_proxy();
+    client.build().expect("a client can be built")
+}
+
+/// A client that trusts a certificate authority of ours.
+pub(crate) fn client_trusting(ca_file: &std::path::Path) -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let pem = std::fs::read(ca_file).expect("the CA can be read");
+    let roots = reqwest::Certificate::from_pem_bundle(&pem).expect("a certificate");
+    let client = reqwest::Client::builder().no_proxy().tls_certs_merge(roots);
     client.build().expect("a client can be built")
 }
 

@@ -87,7 +87,7 @@ impl House {
         while dispatcher.seen < until {
             let (kind, task) = &self.log[dispatcher.seen as usize];
             dispatcher.seen += 1;
-            dispatcher.fold.apply(task, *kind, dispatcher.seen);
+            dispatcher.fold.apply(task, Some(*kind), dispatcher.seen);
         }
     }
 

@@ -16,7 +16,6 @@ use super::{AcceptError, MoneyRules, adjust, message, repair};
 use crate::edge::nats::log::{Log, LogError};
 use crate::edge::nats::topology;
 use crate::edge::nats::wire::{self, Ack, Refusal};
-use crate::model::ids::TaskId;
 use crate::model::ledger::LedgerKey;
 
 mod check;
@@ -41,10 +40,9 @@ pub(super) struct Writer {
 }
 
 /// Which tasks of a fold must be looked at before it is folded again.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Check {
     None,
-    Task(TaskId),
     All,
 }
 
@@ -191,7 +189,7 @@ impl Writer {
     async fn attempt(&mut self, attempt: &mut Attempt) -> Result<Next, LogError> {
         self.after_reconnect().await?;
         if attempt.check != Check::None {
-            attempt.jobs = check::check(&self.log, &mut attempt.jobs, &attempt.check).await?;
+            attempt.jobs = check::check(&self.log, &mut attempt.jobs).await?;
             attempt.check = Check::None;
         }
         let fresh = self.read_heads(&attempt.jobs).await?;

@@ -7,7 +7,6 @@
 use futures::StreamExt;
 use serde_json::json;
 
-use super::Check;
 use crate::edge::nats::log::{Loaded, Log, LogError};
 use crate::edge::nats::money::job::{Job, Try, Work};
 use crate::edge::nats::topology;
@@ -33,17 +32,11 @@ enum Verdict {
 ///
 /// # Errors
 /// [`LogError::Unavailable`] when the leader does not answer; nothing has been answered then.
-pub(super) async fn check(
-    log: &Log,
-    jobs: &mut Vec<Job>,
-    which: &Check,
-) -> Result<Vec<Job>, LogError> {
+pub(super) async fn check(log: &Log, jobs: &mut Vec<Job>) -> Result<Vec<Job>, LogError> {
     let mut questions = Vec::new();
     for (job_index, job) in jobs.iter().enumerate() {
         for (task_index, question) in questions_of(job).into_iter().enumerate() {
-            if let Some(question) = question.filter(|question| question.concerns(which)) {
-                questions.push((job_index, task_index, question));
-            }
+            questions.extend(question.map(|question| (job_index, task_index, question)));
         }
     }
     let verdicts: Vec<_> = futures::stream::iter(questions)
@@ -76,7 +69,7 @@ pub(super) async fn unless_stored(log: &Log, job: Job) -> Option<Job> {
         }
     }
     let mut jobs = vec![job];
-    match check(log, &mut jobs, &Check::All).await {
+    match check(log, &mut jobs).await {
         Ok(open) => open.into_iter().next(),
         Err(_) => {
             jobs.into_iter().for_each(Job::give_up);
@@ -137,15 +130,6 @@ fn questions_of(job: &Job) -> Vec<Option<Question>> {
 }
 
 impl Question {
-    fn concerns(&self, which: &Check) -> bool {
-        match (which, self) {
-            (Check::None, _) => false,
-            (Check::Task(wanted), Question::Event { task, .. }) => wanted == task,
-            (Check::Task(_), Question::Entry { .. }) => false,
-            (Check::All, _) => true,
-        }
-    }
-
     async fn ask(&self, log: &Log) -> Result<Verdict, LogError> {
         let verdict = match self {
             Question::Event {

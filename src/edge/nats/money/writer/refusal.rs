@@ -43,7 +43,9 @@ impl Writer {
         Ok(Next::Retry)
     }
 
-    /// Finds out which check of the batch failed: a ledger's is cured by reading it again.
+    /// Finds out which check of the batch failed: a ledger's is cured by reading it again. Where
+    /// one task has moved others have, since `stored` comes while a settlement waits: found one by
+    /// one they would cost a try each.
     async fn whose_conflict(
         &self,
         attempt: &Attempt,
@@ -57,10 +59,9 @@ impl Writer {
         let Some(found) = self.log.get(seq).await? else {
             return Ok(Check::All);
         };
-        Ok(match (found.ledger_key(), found.task_subject()) {
-            (Some(_), _) => Check::None,
-            (None, Some((task, _))) => Check::Task(task),
-            (None, None) => Check::All,
+        Ok(match found.ledger_key() {
+            Some(_) => Check::None,
+            None => Check::All,
         })
     }
 }

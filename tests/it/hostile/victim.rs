@@ -2,7 +2,6 @@
 //! callbacks, and how much memory it has.
 
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,16 +17,16 @@ use serde_json::json;
 use standardwebhooks::Webhook;
 
 use crate::broker::{free_port, program, until};
+use crate::process::Program;
 use crate::world::{self, SECRET, TENANTS};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A running program; it is stopped with the value.
-pub(crate) struct Program {
-    child: Child,
-    pub(crate) config: Config,
-    pub(crate) ca: PathBuf,
-    data: tempfile::TempDir,
+pub(crate) struct Victim {
+    program: Program,
+    ca: PathBuf,
+    _data: tempfile::TempDir,
 }
 
 /// How long good callbacks took, sorted.
@@ -40,7 +39,7 @@ impl Waits {
     }
 }
 
-impl Program {
+impl Victim {
     /// Starts it and waits until it is ready.
     pub(crate) async fn start(change: impl FnOnce(&mut Config)) -> Self {
         let data = tempfile::tempdir().expect("a temporary directory");
@@ -52,23 +51,13 @@ impl Program {
         config.api.listen = ([127, 0, 0, 1], free_port()).into();
         config.admin.listen = ([127, 0, 0, 1], free_port()).into();
         change(&mut config);
-        let file = data.path().join("kling-relay.toml");
-        std::fs::write(&file, world::settings(&config)).expect("a writable directory");
-        let log = std::fs::File::create(data.path().join("program.log"));
-        let child = Command::new(env!("CARGO_BIN_EXE_kling-relay"))
-            .arg("serve")
-            .arg("--config")
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log.expect("a writable directory"))
-            .spawn();
         let ca = config.kling.ca_file.clone().expect("it is set");
+        let mut program = Program::prepare(config);
+        program.start();
         let started = Self {
-            child: child.expect("the program starts"),
-            config,
+            program,
             ca,
-            data,
+            _data: data,
         };
         until("the program is ready", DEADLINE, async || {
             started.is_ready().await
@@ -77,15 +66,19 @@ impl Program {
         started
     }
 
+    pub(crate) fn config(&self) -> &Config {
+        &self.program.config
+    }
+
     async fn is_ready(&self) -> bool {
-        let url = format!("http://{}/readyz", self.config.admin.listen);
+        let url = format!("http://{}/readyz", self.config().admin.listen);
         let answer = world::client().get(url).send().await;
         answer.is_ok_and(|answer| answer.status() == 200)
     }
 
     /// What the program has in memory, bytes, as the system counts it: now, and at its most.
     pub(crate) fn resident_bytes(&self) -> (u64, u64) {
-        let path = format!("/proc/{}/status", self.child.id());
+        let path = format!("/proc/{}/status", self.program.pid());
         let status = std::fs::read_to_string(path).expect("the program runs");
         let figure = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
@@ -108,14 +101,24 @@ impl Program {
 
     /// The path of a callback of a task that nobody knows.
     pub(crate) fn path(&self, cause: &str) -> String {
-        let url = self.config.receiver.public_url.as_ref().expect("it is set");
+        let url = self
+            .config()
+            .receiver
+            .public_url
+            .as_ref()
+            .expect("it is set");
         let minted = self.mint(cause);
         minted.replace(url.as_str().trim_end_matches('/'), "")
     }
 
     fn mint(&self, cause: &str) -> String {
-        let keys = CapabilityKeys::parse(&self.config.receiver.capability_keys);
-        let url = self.config.receiver.public_url.as_ref().expect("it is set");
+        let keys = CapabilityKeys::parse(&self.config().receiver.capability_keys);
+        let url = self
+            .config()
+            .receiver
+            .public_url
+            .as_ref()
+            .expect("it is set");
         let tenant = Tenant::parse(TENANTS[0]).expect("a tenant's name");
         let task = TaskId::derived(&tenant, "hostile", cause);
         keys.expect("good keys")
@@ -170,23 +173,5 @@ impl Program {
         let status = answer.status().as_u16();
         answer.bytes().await.map_err(|error| error.to_string())?;
         Ok(status)
-    }
-}
-
-impl Drop for Program {
-    #[expect(
-        clippy::print_stderr,
-        reason = "what the program said explains a failure"
-    )]
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let log = std::fs::read_to_string(self.data.path().join("program.log"));
-            let log = log.unwrap_or_default();
-            let lines: Vec<&str> = log.lines().rev().take(20).collect();
-            lines.iter().rev().for_each(|line| eprintln!("{line}"));
-        }
-        // Its broker goes with it: the shell that keeps it sees our end.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -1,0 +1,175 @@
+//! Three servers: the leader killed, cut off from the others with its clients still on it, and
+//! frozen, under traffic. What was acknowledged is there, and failing over is measured.
+
+use std::time::{Duration, Instant};
+
+use kling_relay::edge::clock::Clock;
+use kling_relay::edge::nats::log::Log;
+use kling_relay::edge::nats::{Broker, topology};
+
+use super::requests::faulty;
+use super::stand::{Parts, Stand};
+use super::{announce, seeds, tell};
+use crate::broker::{Cluster, Node, api, free_port, until};
+use crate::link::{Link, Weather};
+
+const SOON: Duration = Duration::from_secs(60);
+const TASKS: usize = 240;
+const ROUNDS: usize = 4;
+
+/// The ways between the servers: from whom, to whom.
+struct Ways(Vec<Vec<Option<Link>>>);
+
+impl Ways {
+    async fn to(ports: &[u16]) -> Self {
+        let mut ways = Vec::new();
+        for from in 0..ports.len() {
+            let mut row = Vec::new();
+            for (to, port) in ports.iter().enumerate() {
+                row.push(if from == to {
+                    None
+                } else {
+                    Some(Link::to(&[*port]).await)
+                });
+            }
+            ways.push(row);
+        }
+        Self(ways)
+    }
+
+    fn port(&self, from: usize, to: usize) -> u16 {
+        self.0[from][to].as_ref().expect("another server").port
+    }
+
+    /// Changes every way from and to one server.
+    fn set(&self, node: usize, weather: Weather) {
+        for (from, row) in self.0.iter().enumerate() {
+            for (to, way) in row.iter().enumerate() {
+                if let Some(way) = way.as_ref().filter(|_| from == node || to == node) {
+                    way.set(weather);
+                }
+            }
+        }
+    }
+}
+
+async fn leader(broker: &Broker) -> usize {
+    let mut leader = None;
+    until("there is a leader", SOON, async || {
+        let info = api(broker, &format!("STREAM.INFO.{}", topology::LOG)).await;
+        let name = info.and_then(|info| Some(info["cluster"]["leader"].as_str()?.to_owned()));
+        leader = name.and_then(|name| name.strip_prefix("node-")?.parse().ok());
+        leader.is_some()
+    })
+    .await;
+    leader.expect("the wait has ended")
+}
+
+/// Waits until all three servers have everything.
+async fn whole(stand: &Stand) {
+    until("every server has caught up", SOON, async || {
+        let mut whole = true;
+        for stream in [topology::LOG, topology::CALLBACKS] {
+            let info = api(&stand.observer, &format!("STREAM.INFO.{stream}")).await;
+            let replicas = info.map(|info| info["cluster"]["replicas"].clone());
+            let replicas = replicas.and_then(|replicas| replicas.as_array().cloned());
+            whole &= replicas.is_some_and(|replicas| {
+                replicas.len() == 2 && replicas.iter().all(|one| one["current"] == true)
+            });
+        }
+        whole
+    })
+    .await;
+}
+
+/// Chooses the leader, and connects to the others before it falls. Whom both sides call the leader
+/// is it.
+async fn victim(stand: &Stand) -> (usize, Log) {
+    loop {
+        let victim = leader(&stand.observer).await;
+        let others: Vec<&Node> = (0..stand.nodes.len())
+            .filter(|node| *node != victim)
+            .map(|node| &stand.nodes[node])
+            .collect();
+        let (broker, log) = stand.look_from(&others).await;
+        if leader(&broker).await == victim {
+            return (victim, log);
+        }
+    }
+}
+
+/// Waits for the first write that the other servers take, and the first event of the programs.
+async fn measured(log: &Log, what: &str) {
+    let started = Instant::now();
+    let mut before = None;
+    until("the log takes writes", SOON, async || {
+        before = match log.probe().await {
+            Ok(()) => log.last_event_sequence().await.ok(),
+            Err(_) => None,
+        };
+        before.is_some()
+    })
+    .await;
+    let writes = started.elapsed().as_secs_f64();
+    until("the programs go on", SOON, async || {
+        let last = log.last_event_sequence().await.ok();
+        last.is_some() && last > before
+    })
+    .await;
+    let events = started.elapsed().as_secs_f64();
+    tell(&format!(
+        "leader {what}: writes again after {writes:.1} s, the programs' events after {events:.1} s"
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: make faults"]
+async fn three_servers_lose_their_leader_in_every_way() {
+    let seed = seeds()[0];
+    announce("cluster", seed);
+    let routes = [free_port(), free_port(), free_port()];
+    let ways = Ways::to(&routes).await;
+    let cluster = Cluster::start_over(&routes, |from, to| ways.port(from, to));
+    let parts = Parts {
+        nodes: cluster.nodes,
+        programs: 2,
+        ..Parts::default()
+    };
+    let mut stand = Stand::prepare(parts).await;
+    stand.start().await;
+    let round = stand.submit(faulty(seed, TASKS), ROUNDS);
+    whole(&stand).await;
+
+    round.send_replace(1);
+    let (node, log) = victim(&stand).await;
+    stand.nodes[node].kill();
+    measured(&log, "killed").await;
+    stand.nodes[node].restart();
+    stand.nodes[node].wait_ready();
+    whole(&stand).await;
+
+    round.send_replace(2);
+    let (node, log) = victim(&stand).await;
+    ways.set(node, Weather::Cut);
+    measured(&log, "cut off from the other servers").await;
+    Clock::system().sleep(Duration::from_secs(5)).await;
+    ways.set(node, Weather::Clear);
+    whole(&stand).await;
+
+    round.send_replace(3);
+    let (node, log) = victim(&stand).await;
+    stand.nodes[node].pause();
+    measured(&log, "frozen").await;
+    Clock::system().sleep(Duration::from_secs(5)).await;
+    stand.nodes[node].resume();
+    whole(&stand).await;
+
+    round.send_replace(ROUNDS);
+    let started = Instant::now();
+    let stats = stand.conclude().await;
+    tell(&format!(
+        "{TASKS} tasks, {} created; concluded in {:.0} s",
+        stats.creates.accepted,
+        started.elapsed().as_secs_f64()
+    ));
+}

@@ -1,0 +1,126 @@
+//! Streams at their bound, and a disk that takes no more.
+
+use std::process::Command;
+use std::time::Duration;
+
+use kling_relay::config::Config;
+use kling_relay::edge::nats::topology;
+use serde_json::Value;
+
+use super::requests::faulty;
+use super::stand::{Parts, Stand};
+use super::{announce, seeds};
+use crate::broker::{api, until};
+
+const SOON: Duration = Duration::from_secs(60);
+const MIB: i64 = 1 << 20;
+
+/// Waits until a stream refuses what everybody needs to write.
+async fn refused(stand: &Stand) {
+    until("the stream takes no more", SOON, async || {
+        stand.log.probe().await.is_err()
+    })
+    .await;
+}
+
+async fn restart(stand: &mut Stand) {
+    let (code, _) = stand.programs[0].terminate().await;
+    assert_eq!(code, Some(0), "a full stream keeps nobody from stopping");
+    stand.programs[0].configure();
+    stand.programs[0].start();
+    stand.serve().await;
+}
+
+/// Fills a stream to its last byte, over the subject of a probe.
+async fn fill(stand: &Stand, subject: &str) {
+    for size in [900_000, 30_000, 1_000, 10] {
+        let message = bytes::Bytes::from(vec![b' '; size]);
+        loop {
+            let stored = stand
+                .observer
+                .client()
+                .request(subject.to_owned(), message.clone());
+            let answer = stored.await.expect("the broker answers");
+            let answer: Value = serde_json::from_slice(&answer.payload).expect("an answer");
+            if answer.get("error").is_some() {
+                break;
+            }
+        }
+    }
+}
+
+/// Fills a stream while work flows, and gives it room again as an operator would.
+async fn filled(subject: &str, bound: fn(&mut Config) -> &mut i64) {
+    let seed = seeds()[0];
+    announce(subject, seed);
+    let parts = Parts {
+        service: Some(Box::new(move |config| *bound(config) = 16 * MIB)),
+        ..Parts::default()
+    };
+    let mut stand = Stand::prepare(parts).await;
+    stand.start().await;
+    let rounds = stand.submit(faulty(seed, 80), 2);
+    let last = async || stand.log.last_sequence().await.unwrap_or_default();
+    until("work is under way", SOON, async || last().await > 100).await;
+    fill(&stand, subject).await;
+    rounds.send_replace(2);
+    refused(&stand).await;
+    *bound(&mut stand.programs[0].config) = 64 * MIB;
+    restart(&mut stand).await;
+    stand.conclude().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: make faults"]
+async fn a_full_log_waits_for_a_higher_bound() {
+    filled("kling.probe.v1.log.filler", |config| {
+        &mut config.nats.log_max_bytes
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: make faults"]
+async fn full_callbacks_wait_for_a_higher_bound() {
+    filled("kling.probe.v1.callbacks.filler", |config| {
+        &mut config.nats.callbacks_max_bytes
+    })
+    .await;
+}
+
+/// Lets no file of the server grow beyond this, as a full disk does; `None` frees it again.
+fn limit_files(pid: u32, bytes: Option<u64>) {
+    let soft = bytes.map_or_else(|| "unlimited".to_owned(), |bytes| bytes.to_string());
+    let limit = format!("--fsize={soft}:unlimited");
+    let done = Command::new("prlimit")
+        .args(["--pid", &pid.to_string(), &limit])
+        .status();
+    assert!(done.expect("prlimit is part of util-linux").success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: make faults"]
+async fn a_full_disk_waits_for_room_and_a_restart_of_the_broker() {
+    let seed = seeds()[0];
+    announce("full disk", seed);
+    let mut stand = Stand::prepare(Parts::default()).await;
+    stand.start().await;
+    let rounds = stand.submit(faulty(seed, 60), 2);
+    let last = async || stand.log.last_sequence().await.unwrap_or_default();
+    until("work is under way", SOON, async || last().await > 50).await;
+    limit_files(stand.nodes[0].pid(), Some(16 << 10));
+    rounds.send_replace(2);
+    refused(&stand).await;
+    limit_files(stand.nodes[0].pid(), None);
+    // Room alone does not help: the server says so itself, and starts anew.
+    stand.nodes[0].kill();
+    stand.nodes[0].restart();
+    stand.nodes[0].wait_ready();
+    until("the log takes writes", SOON, async || {
+        stand.log.probe().await.is_ok()
+    })
+    .await;
+    let info = api(&stand.observer, &format!("STREAM.INFO.{}", topology::LOG)).await;
+    assert!(info.is_some(), "the log is there");
+    stand.conclude().await;
+}

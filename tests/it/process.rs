@@ -1,0 +1,225 @@
+//! The real program as a process: started, killed, asked to stop; and a client that wants each
+//! request once.
+
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use kling_relay::config::Config;
+use kling_relay::edge::clock::Clock;
+use kling_relay::model::ids::TaskId;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+
+use crate::broker::{signal, until};
+use crate::world;
+
+/// Longest wait for anything that processes do.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
+
+/// One `serve`, running or not. Dropped, it is killed.
+pub(crate) struct Program {
+    pub(crate) config: Config,
+    pub(crate) file: PathBuf,
+    roles: Option<&'static str>,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+impl Program {
+    /// Writes its configuration into its data directory.
+    pub(crate) fn prepare(config: Config) -> Self {
+        let dir = &config.data_dir;
+        std::fs::create_dir_all(dir).expect("a writable directory");
+        let (file, log) = (dir.join("kling-relay.toml"), dir.join("program.log"));
+        let program = Self {
+            config,
+            file,
+            roles: None,
+            log,
+            child: None,
+        };
+        program.configure();
+        program
+    }
+
+    /// The same with some roles only.
+    pub(crate) fn with_roles(config: Config, roles: &'static str) -> Self {
+        let mut program = Self::prepare(config);
+        program.roles = Some(roles);
+        program
+    }
+
+    /// Writes the configuration, for the next start.
+    pub(crate) fn configure(&self) {
+        std::fs::write(&self.file, settings(&self.config)).expect("a writable directory");
+    }
+
+    pub(crate) fn start(&mut self) {
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .expect("a writable directory");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kling-relay"));
+        command.arg("serve").arg("--config").arg(&self.file);
+        if let Some(roles) = self.roles {
+            command.args(["--role", roles]);
+        }
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("an open file"))
+            .stderr(log)
+            .spawn();
+        self.child = Some(child.expect("the program starts"));
+    }
+
+    /// Waits until a listener takes connections.
+    pub(crate) async fn serves(&self, address: SocketAddr) {
+        until("it listens", DEADLINE, async || {
+            TcpStream::connect(address).is_ok()
+        })
+        .await;
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// Tells whether it was started and has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        let ended = |child: &mut Child| child.try_wait().is_ok_and(|status| status.is_some());
+        self.child.as_mut().is_some_and(ended)
+    }
+
+    /// Kills it; `meanwhile` happens before it is reaped.
+    pub(crate) fn kill(&mut self, meanwhile: impl FnOnce()) {
+        let mut child = self.child.take().expect("it runs");
+        child.kill().expect("our own child can be killed");
+        meanwhile();
+        child.wait().expect("our own child can be awaited");
+    }
+
+    /// Asks it to stop; returns its exit code and how long it took.
+    pub(crate) async fn terminate(&mut self) -> (Option<i32>, Duration) {
+        let mut child = self.child.take().expect("it runs");
+        let started = Instant::now();
+        signal("-TERM", child.id());
+        let mut status = None;
+        until("the program ends", DEADLINE, async || {
+            status = child.try_wait().expect("our own child can be awaited");
+            status.is_some()
+        })
+        .await;
+        (status.and_then(|status| status.code()), started.elapsed())
+    }
+}
+
+impl Drop for Program {
+    #[expect(
+        clippy::print_stderr,
+        reason = "what the program said explains a failure"
+    )]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().rev().take(40).collect();
+            eprintln!("--- {} ---", self.log.display());
+            lines.iter().rev().for_each(|line| eprintln!("{line}"));
+        }
+        if self.is_running() {
+            self.kill(|| {});
+        }
+    }
+}
+
+pub(crate) fn kill(pid: u32) {
+    signal("-KILL", pid);
+}
+
+/// The configuration as a file, with the secrets that its own writer leaves out.
+fn settings(config: &Config) -> String {
+    let mut tree = toml::Table::try_from(config).unwrap();
+    let expose = |secrets: &[SecretString]| {
+        let texts = secrets
+            .iter()
+            .map(|secret| secret.expose_secret().to_owned().into());
+        toml::Value::Array(texts.collect())
+    };
+    let mut set = |section: &str, key: &str, value: toml::Value| {
+        let section = tree[section].as_table_mut().unwrap();
+        section.insert(key.to_owned(), value);
+    };
+    let api_key = config.kling.api_key.as_ref().unwrap();
+    set("kling", "api_key", api_key.expose_secret().into());
+    set(
+        "receiver",
+        "capability_keys",
+        expose(&config.receiver.capability_keys),
+    );
+    set(
+        "receiver",
+        "webhook_secrets",
+        expose(&config.receiver.webhook_secrets),
+    );
+    set("api", "keys", expose(&config.api.keys));
+    if let Some(url) = &config.nats.url {
+        set("nats", "url", url.clone().into());
+    }
+    toml::to_string(&tree).unwrap()
+}
+
+/// Submits as a client does that wants each request once: the same key until there is an answer,
+/// wherever one is given.
+pub(crate) async fn submit_once(
+    client: &reqwest::Client,
+    urls: &[String],
+    key: &str,
+    body: &Value,
+) -> TaskId {
+    let deadline = Instant::now() + DEADLINE;
+    let mut urls = urls.iter().cycle();
+    while Instant::now() < deadline {
+        let url = urls.next().expect("somewhere to submit");
+        let request = client
+            .post(url)
+            .bearer_auth(world::secret_of("acme"))
+            .json(body);
+        let request = request
+            .header("idempotency-key", key)
+            .timeout(Duration::from_secs(5));
+        if let Some((status, body)) = answer(request).await {
+            assert!(matches!(status, 202 | 503), "{status}: {body}");
+            if status == 202 {
+                return TaskId::parse(body["task_id"].as_str().unwrap()).unwrap();
+            }
+        }
+        Clock::system().sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{key} was not accepted within {DEADLINE:?}");
+}
+
+/// The answer, unless it is lost.
+async fn answer(request: reqwest::RequestBuilder) -> Option<(u16, Value)> {
+    let answer = request.send().await.ok()?;
+    let status = answer.status().as_u16();
+    Some((status, answer.json().await.ok()?))
+}
+
+#[test]
+fn the_file_says_what_the_configuration_does() {
+    let data = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (_sim, mut config) = runtime.block_on(world::stage(data.path(), None));
+    config.nats.url = Some("nats://relay:word@127.0.0.1:4222".to_owned());
+    let program = Program::prepare(config);
+    let read = Config::load(Some(Path::new(&program.file)), std::iter::empty()).unwrap();
+    let text = |config: &Config| toml::to_string(config).unwrap();
+    assert_eq!(text(&read), text(&program.config));
+    assert_eq!(read.nats.url, program.config.nats.url);
+}
