@@ -21,6 +21,8 @@ use crate::model::ledger::LedgerKey;
 mod check;
 mod figures;
 mod refusal;
+mod stored;
+mod turns;
 
 /// Ledgers remembered at once; past it all are forgotten and read again when needed.
 const HEADS_MAX: usize = 4_096;
@@ -37,6 +39,7 @@ pub(super) struct Writer {
     /// The broker connections seen: after another one the server may have restarted.
     connections: u64,
     figures: figures::Figures,
+    turns: turns::Turns,
 }
 
 /// Which tasks of a fold must be looked at before it is folded again.
@@ -53,6 +56,8 @@ enum Next {
     Again,
     /// Fold again after a moment.
     Retry,
+    /// Fold again soon: another writer was first.
+    Lost,
 }
 
 /// The wishes of one fold, and what is known of the tries so far.
@@ -79,6 +84,7 @@ impl Writer {
             heads: Heads::new(),
             connections,
             figures: figures::Figures::default(),
+            turns: turns::Turns::default(),
         }
     }
 
@@ -114,6 +120,11 @@ impl Writer {
             }
             let jobs = self.take();
             Box::pin(self.work_off(jobs)).await;
+            if let Some(wait) = self.turns.give_way() {
+                // What is remembered is old by then.
+                self.heads.clear();
+                self.log.inner.clock.sleep(wait).await;
+            }
         }
     }
 
@@ -164,6 +175,11 @@ impl Writer {
                 Ok(Next::Done) => return,
                 Ok(Next::Again) => {}
                 Ok(Next::Retry) => self.pause(&mut attempt).await,
+                Ok(Next::Lost) => {
+                    let wait = self.turns.after_loss(attempt.tries);
+                    attempt.tries += 1;
+                    self.log.inner.clock.sleep(wait).await;
+                }
                 Err(error) => {
                     tracing::warn!(
                         error = &error as &dyn std::error::Error,
@@ -177,8 +193,7 @@ impl Writer {
         }
     }
 
-    /// Waits a moment that grows with the tries: refused batches cost the broker as much as
-    /// stored ones, and other processes' writers must get a turn.
+    /// Waits a moment that grows with the tries: the broker is away or busy.
     async fn pause(&self, attempt: &mut Attempt) {
         attempt.tries += 1;
         let cap = 10_u64 << attempt.tries.min(5);
@@ -226,20 +241,24 @@ impl Writer {
         }
         let messages = message::messages(&self.log, &mut fold, &self.heads, &batch);
         let count = messages.len() as u64;
+        let started = std::time::Instant::now();
         let stored = self.publish(&batch, messages).await;
+        let took = started.elapsed();
         match stored {
             Ok(ack) => {
-                let heads = new_heads(&fold, ack.seq, count);
-                let seqs = event_seqs(&fold, ack.seq);
+                let heads = stored::new_heads(&fold, ack.seq, count);
+                let seqs = stored::event_seqs(&fold, ack.seq);
                 self.figures.count(&fold);
                 drop(fold);
                 self.heads.extend(heads);
-                answer(folded, seqs);
+                self.turns.took(took);
+                stored::answer(folded, seqs);
                 Ok(Next::Done)
             }
             Err(refusal) => {
                 drop(fold);
                 attempt.jobs = folded;
+                self.turns.took(took);
                 self.after_refusal(attempt, refusal).await
             }
         }
@@ -339,38 +358,5 @@ impl Attempt {
         self.jobs = open;
         let over: Vec<Job> = over;
         over.into_iter().for_each(Job::give_up);
-    }
-}
-
-/// Returns where the ledgers of a stored fold stand: its messages are the last `count` before and
-/// with `last`, the entries behind the alerts.
-fn new_heads(fold: &Fold<'_>, last: u64, count: u64) -> Heads {
-    let first = last + 1 - count + fold.alerts.len() as u64;
-    let of_entry = |(index, planned): (usize, &super::fold::PlannedEntry)| {
-        let head = Head {
-            seq: first + index as u64,
-            balance: planned.entry.balance.clone(),
-        };
-        (planned.key.clone(), head)
-    };
-    fold.entries.iter().enumerate().map(of_entry).collect()
-}
-
-/// Events are the last messages of a batch.
-fn event_seqs(fold: &Fold<'_>, last: u64) -> Vec<u64> {
-    let first = last + 1 - fold.events.len() as u64;
-    (first..=last).collect()
-}
-
-/// Answers the wishes of a stored fold; the events are in their order.
-fn answer(jobs: Vec<Job>, seqs: Vec<u64>) {
-    let mut seqs = seqs.into_iter();
-    for job in jobs {
-        let own: Vec<u64> = job
-            .already_stored()
-            .into_iter()
-            .map(|stored| stored.or_else(|| seqs.next()).unwrap_or_default())
-            .collect();
-        job.succeed(own);
     }
 }

@@ -18,6 +18,12 @@ impl Writer {
         match refusal {
             Refusal::Conflict { last } => {
                 attempt.check = self.whose_conflict(attempt, last).await?;
+                // Without a number another write on the same text is in flight, on a cluster.
+                let other = last.is_none() || attempt.check == Check::None;
+                if other && !attempt.uncertain {
+                    self.turns.lost();
+                    return Ok(Next::Lost);
+                }
             }
             Refusal::Incomplete | Refusal::Unavailable => {}
             Refusal::Unknown => attempt.uncertain = true,
