@@ -1,5 +1,5 @@
 # Two commands do everything: `make demo` and `make test`. Each fetches what is missing, without root.
-.PHONY: demo test faults lint bench nats
+.PHONY: demo test faults fuzz lint bench nats
 
 NATS := .local/bin/nats-server
 
@@ -14,12 +14,16 @@ faults: nats
 	cargo test --locked --test it faults:: -- --ignored --test-threads 1 --nocapture
 
 lint:
-	cargo fmt --check
+	cargo fmt --all --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo deny check bans licenses sources
 
+# Four fuzz targets, FUZZ_SECONDS (60) each, on the stable compiler.
+fuzz:
+	sh fuzz/run.sh
+
 bench: nats
-	cargo bench --locked --bench accept --bench usage
+	cargo bench --locked --bench accept --bench usage --bench hostile
 
 nats: $(NATS)
 

@@ -24,6 +24,7 @@ use crate::edge::kling::signature::WebhookSecrets;
 use crate::edge::nats::log::Log;
 use crate::edge::nats::money::{Money, MoneyRules, THRESHOLDS_MAX};
 use crate::edge::nats::{Broker, Endpoint, topology};
+use crate::edge::nats::server::{PrivateServer, ServerError, enter};
 use crate::edge::storage::Storage;
 use crate::model::ledger::LedgerOwner;
 use crate::ops::usage::Reports;
@@ -335,4 +336,16 @@ pub(super) fn reports(config: &Config, edges: &Edges) -> anyhow::Result<Reports>
     let (log, clock) = (edges.log.clone(), edges.clock.clone());
     let cost = &config.pricing.cost;
     Reports::new(log, clock, &config.budget, cost, &config.usage)
+}
+
+/// Starts the private broker; another process of the same data directory may run it already.
+pub(super) async fn private_server(
+    config: &Config,
+    clock: &Clock,
+) -> Result<(Option<PrivateServer>, Endpoint), ServerError> {
+    match PrivateServer::start(&config.data_dir, &config.nats, clock).await {
+        Ok((server, endpoint)) => Ok((Some(server), endpoint)),
+        Err(ServerError::InUse { .. }) => enter(&config.data_dir, &config.nats, clock).await,
+        Err(error) => Err(error),
+    }
 }

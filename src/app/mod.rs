@@ -1,6 +1,7 @@
 //! The only wiring: configuration to edges, stages and supervised tasks, and their drain.
 
 mod build;
+mod descriptors;
 mod screening;
 mod supervise;
 
@@ -11,14 +12,14 @@ use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::build::Edges;
+use self::build::{Edges, private_server};
 use self::supervise::Supervisor;
 use crate::config::{Config, Role};
 use crate::edge::clock::Clock;
-use crate::edge::nats::server::{PrivateServer, ServerError, enter, fit_to_disk};
+use crate::edge::nats::server::{PrivateServer, fit_to_disk};
 use crate::edge::nats::topology::Consumer;
 use crate::edge::nats::{Broker, Endpoint};
-use crate::http::api::Api;
+use crate::http::api::{self, Api};
 use crate::http::callbacks;
 use crate::http::health::{self, Readiness};
 use crate::http::server::{self, Listen, Listener};
@@ -68,6 +69,7 @@ impl App {
         recorder: Recorder,
     ) -> anyhow::Result<Self> {
         let mut config = config.clone();
+        descriptors::fit(&mut config, roles);
         let (server, endpoint) = match Endpoint::configured(&config.nats) {
             Some(endpoint) => (None, endpoint),
             None => {
@@ -129,6 +131,10 @@ impl App {
 
     /// Views, metrics and the admin listener: what every process has.
     async fn start_base(&mut self, config: &Config, recorder: Recorder) -> anyhow::Result<()> {
+        if let Some(server) = &self.server {
+            let (log, clock) = (self.edges.log.clone(), self.edges.clock.clone());
+            tokio::spawn(server.keep_writing(log, clock, self.stop_base.clone()));
+        }
         let (views, log) = (self.views.clone(), self.edges.log.clone());
         let (clock, stop) = (self.edges.clock.clone(), self.stop_base.clone());
         tokio::spawn(supervise::follow_views(views, log, clock, stop));
@@ -154,6 +160,7 @@ impl App {
             address: config.admin.listen,
             tls: &config.admin.tls,
             limits: &config.admin.limits,
+            failure: server::plain_failure,
             drain_timeout: config.runner.drain_timeout,
         };
         let (clock, stop) = (self.edges.clock.clone(), self.stop_base.clone());
@@ -258,18 +265,6 @@ impl App {
     }
 }
 
-/// Starts the private broker; another process of the same data directory may run it already.
-async fn private_server(
-    config: &Config,
-    clock: &Clock,
-) -> Result<(Option<PrivateServer>, Endpoint), ServerError> {
-    match PrivateServer::start(&config.data_dir, &config.nats, clock).await {
-        Ok((server, endpoint)) => Ok((Some(server), endpoint)),
-        Err(ServerError::InUse { .. }) => enter(&config.data_dir, &config.nats, clock).await,
-        Err(error) => Err(error),
-    }
-}
-
 impl Wiring<'_> {
     async fn intake(self) -> anyhow::Result<Listener> {
         let edges = self.edges;
@@ -303,6 +298,7 @@ impl Wiring<'_> {
             address: self.config.api.listen,
             tls: &self.config.api.tls,
             limits: &self.config.api.limits,
+            failure: api::failure,
             drain_timeout: self.config.runner.drain_timeout,
         };
         let router = api.router();
@@ -327,6 +323,7 @@ impl Wiring<'_> {
             address: self.config.receiver.listen,
             tls: &self.config.receiver.tls,
             limits: &self.config.receiver.limits,
+            failure: server::plain_failure,
             drain_timeout: self.config.runner.drain_timeout,
         };
         Ok(server::serve(listen, router, self.edges.clock.clone(), self.stop).await?)

@@ -114,7 +114,10 @@ impl Default for Admin {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 9090)),
             tls: TlsFiles::default(),
-            limits: ListenerLimits::default(),
+            limits: ListenerLimits {
+                connections_max: 256,
+                ..ListenerLimits::default()
+            },
         }
     }
 }

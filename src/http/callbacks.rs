@@ -57,20 +57,16 @@ pub fn router(receiver: Receiver, config: &config::Receiver) -> Router {
         account_room: room((config.bodies_max_bytes / ACCOUNT_SHARE).max(config.body_max_bytes)),
     };
     let router = Router::new()
-        .route("/callbacks/{tenant}/{task}/{proof}", post(task_callback))
         .route("/callbacks", post(account_callback))
-        // A shortened path is a wrong proof, and is answered like one.
-        .route("/callbacks/{tenant}", post(task_callback))
-        .route("/callbacks/{tenant}/{task}", post(task_callback))
+        // Whatever stands below is a right proof or a wrong one; a shape tells a stranger nothing.
+        .route("/callbacks/", post(task_callback))
+        .route("/callbacks/{*rest}", post(task_callback))
         .with_state(Arc::new(routes));
     plain_fallbacks(router)
 }
 
 async fn task_callback(State(routes): State<Arc<Routes>>, request: Request<Body>) -> Response {
-    let mut segments = request.uri().path().rsplit('/');
-    let mut next = || segments.next().unwrap_or_default();
-    let (proof, task, tenant) = (next(), next(), next());
-    let door = routes.receiver.open(tenant, task, proof);
+    let door = routes.open(request.uri().path());
     answer(routes.take(door, &routes.task_room, request).await)
 }
 
@@ -80,6 +76,17 @@ async fn account_callback(State(routes): State<Arc<Routes>>, request: Request<Bo
 }
 
 impl Routes {
+    /// Finds the door of a path of exactly three segments below the first. Any other path is a
+    /// wrong proof, and costs what one costs.
+    fn open(&self, path: &str) -> Option<Door> {
+        let below = path.strip_prefix("/callbacks/").unwrap_or_default();
+        let mut segments = below.split('/');
+        let mut next = || segments.next().unwrap_or_default();
+        let (tenant, task, proof) = (next(), next(), next());
+        let door = self.receiver.open(tenant, task, proof);
+        door.filter(|_| segments.next().is_none())
+    }
+
     /// Reads the body once there is a door for it and room, and hands it over.
     async fn take(&self, door: Option<Door>, room: &Semaphore, request: Request<Body>) -> Answer {
         let Some(door) = door else {

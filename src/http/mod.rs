@@ -1,6 +1,7 @@
 //! Callers come in: TLS and limits, callbacks, the submit API, health.
 
 pub mod tls;
+mod places;
 pub mod server;
 pub mod callbacks;
 pub mod api;

@@ -8,10 +8,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::http::{Response, StatusCode};
 use axum::response::IntoResponse;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -19,15 +19,15 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt;
+use tower::util::MapResponseLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
+use super::places::{Counted, Place, Places};
 use super::tls::{Certificate, TlsError};
 use crate::config::{ListenerLimits, TlsFiles};
 use crate::edge::clock::Clock;
@@ -70,6 +70,8 @@ pub struct Listen<'a> {
     pub tls: &'a TlsFiles,
     /// The bounds.
     pub limits: &'a ListenerLimits,
+    /// How the listener words what it answers itself: 408 and 500.
+    pub failure: fn(StatusCode) -> Response<Body>,
     /// How long connections may go on after a stop.
     pub drain_timeout: Duration,
 }
@@ -133,7 +135,7 @@ pub async fn serve(
             .map(|certificate| TlsAcceptor::from(certificate.server_config())),
         http1: http1(limits),
         http2: http2(limits),
-        router: bounded(router, limits.request_timeout),
+        router: bounded(router, limits.request_timeout, listen.failure),
         clock,
         stop,
         kill: CancellationToken::new(),
@@ -203,21 +205,20 @@ async fn run(
     tracing::info!(listener = server.name, "stopped listening");
 }
 
-/// Takes connections while there is room; the kernel's queue holds the others.
+/// Takes connections; when there are too many, idle ones make room.
 async fn accept(server: &Arc<Server>, socket: TcpListener, connections: &TaskTracker) {
-    let room = Arc::new(Semaphore::new(server.limits.connections_max));
+    let places = Places::new(server.limits.connections_max);
     loop {
         let next = async {
-            let permit = Arc::clone(&room).acquire_owned().await;
-            let permit = permit.expect("the semaphore is never closed");
-            (socket.accept().await, permit)
+            let (stream, peer) = socket.accept().await?;
+            Ok::<_, io::Error>((stream, places.take(peer.ip(), &server.clock).await))
         };
         match server.stop.run_until_cancelled(next).await {
             None => return,
-            Some((Ok((stream, _)), permit)) => {
-                connections.spawn(Arc::clone(server).connection(stream, permit));
+            Some(Ok((stream, place))) => {
+                connections.spawn(Arc::clone(server).connection(stream, place));
             }
-            Some((Err(error), _)) => {
+            Some(Err(error)) => {
                 tracing::warn!(listener = server.name, %error, "a connection could not be taken");
                 server.clock.sleep(ACCEPT_PAUSE).await;
             }
@@ -226,17 +227,25 @@ async fn accept(server: &Arc<Server>, socket: TcpListener, connections: &TaskTra
 }
 
 impl Server {
-    async fn connection(self: Arc<Self>, stream: TcpStream, _permit: OwnedSemaphorePermit) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, place: Place) {
+        let place = Arc::new(place);
+        tokio::select! {
+            () = place.evicted() => {}
+            () = self.serve(stream, &place) => {}
+        }
+    }
+
+    async fn serve(&self, stream: TcpStream, place: &Arc<Place>) {
         // Small answers must not wait for more; where it cannot be set they merely do.
         let _ = stream.set_nodelay(true);
         let Some(acceptor) = &self.acceptor else {
-            return self.http(stream, false).await;
+            return self.http(stream, false, place).await;
         };
         let handshake = timeout(self.limits.handshake_timeout, acceptor.accept(stream));
         match self.stop.run_until_cancelled(handshake).await {
             Some(Ok(Ok(stream))) => {
                 let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                self.http(stream, is_http2).await;
+                self.http(stream, is_http2, place).await;
             }
             // Strangers who speak no TLS are no news.
             Some(Ok(Err(error))) => {
@@ -248,19 +257,11 @@ impl Server {
 
     /// Serves one connection: its first request must come in time, after the age limit or a stop
     /// it takes no more, and what still runs then has one request's time.
-    async fn http<S>(&self, stream: S, is_http2: bool)
+    async fn http<S>(&self, stream: S, is_http2: bool, place: &Arc<Place>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let asked = Arc::new(AtomicBool::new(false));
-        let mark = Arc::clone(&asked);
-        let service = self
-            .router
-            .clone()
-            .map_request(move |request: axum::http::Request<_>| {
-                mark.store(true, Ordering::Relaxed);
-                request
-            });
+        let service = Counted::new(self.router.clone(), Arc::clone(place));
         let builder = if is_http2 { &self.http2 } else { &self.http1 };
         let connection =
             builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
@@ -268,7 +269,7 @@ impl Server {
         // Errors here are the client's: cut lines, broken frames, headers that are too long.
         tokio::select! {
             _ = connection.as_mut() => return,
-            () = self.unasked(&asked) => return,
+            () = self.unasked(place) => return,
             () = self.clock.sleep(self.limits.connection_age_max) => {}
             () = self.stop.cancelled() => {}
         }
@@ -290,9 +291,9 @@ impl Server {
 
     /// Ends when no request has come within the header timeout. HTTP/2 has no such timeout of its
     /// own, and a silent connection would hold its place for ever.
-    async fn unasked(&self, asked: &AtomicBool) {
+    async fn unasked(&self, place: &Place) {
         self.clock.sleep(self.limits.header_timeout).await;
-        if asked.load(Ordering::Relaxed) {
+        if place.was_asked() {
             std::future::pending::<()>().await;
         }
     }
@@ -325,14 +326,34 @@ fn http2(limits: &ListenerLimits) -> Builder<TokioExecutor> {
 }
 
 /// A request has its time, body included; a panic costs one answer.
-fn bounded(router: Router, request_timeout: Duration) -> Router {
+fn bounded(
+    router: Router,
+    request_timeout: Duration,
+    failure: fn(StatusCode) -> Response<Body>,
+) -> Router {
     let late = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, request_timeout);
-    router.layer(late).layer(CatchPanicLayer::custom(panicked))
+    // No route answers 408 by itself.
+    let worded = MapResponseLayer::new(move |answer: Response<Body>| match answer.status() {
+        StatusCode::REQUEST_TIMEOUT => failure(StatusCode::REQUEST_TIMEOUT),
+        _ => answer,
+    });
+    // The panic hook has logged the place.
+    let panicked =
+        move |_: Box<dyn Any + Send + 'static>| failure(StatusCode::INTERNAL_SERVER_ERROR);
+    router
+        .layer(late)
+        .layer(worded)
+        .layer(CatchPanicLayer::custom(panicked))
 }
 
-fn panicked(_cause: Box<dyn Any + Send + 'static>) -> Response<axum::body::Body> {
-    // The panic hook has logged the place.
-    (StatusCode::INTERNAL_SERVER_ERROR, "internal error\n").into_response()
+/// Words what a listener answers itself as plain text.
+#[must_use]
+pub fn plain_failure(status: StatusCode) -> Response<Body> {
+    let text = match status {
+        StatusCode::REQUEST_TIMEOUT => "too late\n",
+        _ => "internal error\n",
+    };
+    (status, text).into_response()
 }
 
 /// Answers unknown paths and wrong methods with constant text.

@@ -15,6 +15,7 @@ pub mod audit;
 pub mod policy;
 pub mod problem;
 pub mod submission;
+pub mod trace;
 pub mod advice;
 pub mod answer;
 pub mod window;

@@ -35,6 +35,11 @@ pub enum ProblemCode {
     RateLimited,
     /// The outcome is unknown or the broker is away: repeat with the same `Idempotency-Key`.
     Unavailable,
+    /// The request was not finished in time.
+    RequestTimeout,
+    /// A fault of ours.
+    #[serde(rename = "internal-error")]
+    Internal,
     /// Documented, and not there yet.
     NotImplemented,
 }
@@ -49,10 +54,12 @@ impl ProblemCode {
             ProblemCode::BudgetExceeded => 402,
             ProblemCode::NotFound => 404,
             ProblemCode::MethodNotAllowed => 405,
+            ProblemCode::RequestTimeout => 408,
             ProblemCode::IdempotencyConflict | ProblemCode::NotCancellable => 409,
             ProblemCode::TooLarge => 413,
             ProblemCode::UnknownPrice | ProblemCode::PromptRefused => 422,
             ProblemCode::RateLimited => 429,
+            ProblemCode::Internal => 500,
             ProblemCode::NotImplemented => 501,
             ProblemCode::Unavailable => 503,
         }
@@ -74,6 +81,8 @@ impl ProblemCode {
             ProblemCode::PromptRefused => "prompt-refused",
             ProblemCode::RateLimited => "rate-limited",
             ProblemCode::Unavailable => "unavailable",
+            ProblemCode::RequestTimeout => "request-timeout",
+            ProblemCode::Internal => "internal-error",
             ProblemCode::NotImplemented => "not-implemented",
         }
     }
@@ -94,6 +103,8 @@ impl ProblemCode {
             ProblemCode::PromptRefused => "The prompt is refused",
             ProblemCode::RateLimited => "Too many requests",
             ProblemCode::Unavailable => "The service cannot answer now",
+            ProblemCode::RequestTimeout => "The request took too long",
+            ProblemCode::Internal => "The service met a fault",
             ProblemCode::NotImplemented => "Not implemented",
         }
     }

@@ -27,7 +27,7 @@ pub enum LogForm {
 pub struct LogSettings<'a> {
     /// Stands in every line.
     pub environment: &'a str,
-    /// Directives as in `RUST_LOG`; else `info`, or `warn` when quiet.
+    /// Directives as in `RUST_LOG`; else `info`, or `warn` when quiet, and less of HTTP/2.
     pub filter: Option<&'a str>,
     /// Whether to say less.
     pub quiet: bool,
@@ -64,7 +64,12 @@ pub fn subscriber<W>(
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let default = if settings.quiet { "warn" } else { "info" };
+    // Of HTTP/2 strangers can make it warn as often as they like.
+    let default = if settings.quiet {
+        "warn,h2=error"
+    } else {
+        "info,h2=error"
+    };
     let wanted = EnvFilter::try_new(settings.filter.unwrap_or(default))
         .map_err(|source| InvalidFilter { source })?;
     // In their details HTTP and broker libraries show paths, headers and bodies, which hold

@@ -83,6 +83,10 @@ impl Program {
         .await;
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
     pub(crate) fn is_running(&self) -> bool {
         self.child.is_some()
     }

@@ -41,6 +41,7 @@ mod signature;
 mod sim;
 mod telemetry;
 mod tidy;
+mod trace;
 mod trust;
 mod usage;
 mod usage_drift;

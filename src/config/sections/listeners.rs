@@ -66,7 +66,7 @@ pub enum Unsigned {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ListenerLimits {
-    /// Connections at once; more wait in the kernel's queue.
+    /// Connections at once; one more takes the place of an idle one.
     pub connections_max: usize,
     /// To finish the TLS handshake.
     #[serde(with = "super::super::duration")]

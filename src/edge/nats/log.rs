@@ -200,15 +200,19 @@ impl Log {
     }
 
     /// Publishes to a probe subject of both streams that must take writes: only a real publish
-    /// notices a full one. Callers cache the result; it belongs to readiness only.
+    /// notices that one takes none. And a stream that takes a probe may have no room left for a
+    /// large message, so that is looked at as well. Callers cache the result.
     ///
     /// # Errors
     /// [`LogError`] of the first stream that did not take it.
     pub async fn probe(&self) -> Result<(), LogError> {
         let instance = &self.inner.instance;
-        for subject in [
-            topology::log_probe_subject(instance),
-            topology::callbacks_probe_subject(instance),
+        for (stream, subject) in [
+            (topology::LOG, topology::log_probe_subject(instance)),
+            (
+                topology::CALLBACKS,
+                topology::callbacks_probe_subject(instance),
+            ),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(wire::TTL, format!("{}s", topology::PROBE_TTL_SECONDS));
@@ -218,8 +222,23 @@ impl Log {
                 payload: bytes::Bytes::new(),
             };
             self.publish("probe", "store a probe", message).await?;
+            self.has_room(stream).await?;
         }
         Ok(())
+    }
+
+    async fn has_room(&self, stream: &'static str) -> Result<(), LogError> {
+        let operation = "store a large message";
+        let room = wire::room(&self.inner.broker, stream, self.inner.read_timeout);
+        let room = room
+            .await
+            .map_err(|failure| LogError::of_read(operation, failure))?;
+        match room {
+            Some((left, most)) if left < topology::room_min_bytes(most) => {
+                Err(LogError::Full { operation })
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     pub(super) async fn publish(

@@ -69,6 +69,13 @@ pub const REPAIR_WINDOW: u64 = 1_000;
 /// Life of a readiness probe's message, in seconds.
 pub const PROBE_TTL_SECONDS: u64 = 60;
 
+/// Returns the room below which a stream of so many bytes counts as full: that of the largest
+/// message, headers included, or an eighth of a stream that is small.
+#[must_use]
+pub fn room_min_bytes(stream_max_bytes: u64) -> u64 {
+    (stream_max_bytes / 8).min(2 << 20)
+}
+
 const DAY_LENGTH: Duration = Duration::from_secs(86_400);
 const CALLBACKS_AGE: Duration = DAY_LENGTH.saturating_mul(7);
 const DEAD_AGE: Duration = DAY_LENGTH.saturating_mul(30);

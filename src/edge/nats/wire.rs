@@ -17,7 +17,7 @@ use super::Broker;
 
 mod info;
 
-pub(super) use self::info::{last_sequence, message_count, subjects};
+pub(super) use self::info::{last_sequence, message_count, room, subjects};
 
 pub(super) const EXPECTED_SEQUENCE: &str = "Nats-Expected-Last-Subject-Sequence";
 pub(super) const EXPECTED_SUBJECT: &str = "Nats-Expected-Last-Subject-Sequence-Subject";

@@ -138,8 +138,9 @@ type Answer = Result<Response, Refusal>;
 async fn submit(State(api): State<Api>, caller: Caller, request: Request) -> Answer {
     let tenant = caller.tenant()?;
     let key = idempotency_key(request.headers())?;
+    let intake = api.intake.traced(traceparent(request.headers()));
     let body: TaskRequest = read_json(request.into_body(), api.body_max_bytes).await?;
-    let accepted = api.intake.submit(tenant, key.as_deref(), &body).await?;
+    let accepted = intake.submit(tenant, key.as_deref(), &body).await?;
     let location = format!("/v1/tasks/{}", accepted.task_id);
     Ok((StatusCode::ACCEPTED, [(LOCATION, location)], Json(accepted)).into_response())
 }
@@ -154,9 +155,9 @@ struct Batch {
 async fn submit_batch(State(api): State<Api>, caller: Caller, request: Request) -> Answer {
     let tenant = caller.tenant()?;
     let key = idempotency_key(request.headers())?;
+    let intake = api.intake.traced(traceparent(request.headers()));
     let batch: Batch = read_json(request.into_body(), api.batch_body_max_bytes).await?;
-    let accepted = api
-        .intake
+    let accepted = intake
         .submit_batch(tenant, key.as_deref(), &batch.tasks)
         .await?;
     Ok((StatusCode::ACCEPTED, Json(accepted)).into_response())
@@ -262,6 +263,31 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
         Problem::new(ProblemCode::InvalidRequest, detail).field("Idempotency-Key")
     })?;
     Ok(Some(text.to_owned()))
+}
+
+/// The caller's trace; two of them are none.
+fn traceparent(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all("traceparent").iter();
+    let value = values.next()?.to_str().ok()?;
+    values.next().is_none().then_some(value)
+}
+
+/// Words what the listener answers itself as the documents that callers of the API know.
+#[must_use]
+pub fn failure(status: StatusCode) -> Response {
+    let (code, detail) = match status {
+        StatusCode::REQUEST_TIMEOUT => (
+            ProblemCode::RequestTimeout,
+            "the request was not finished in time, and what became of it is unknown; repeat it \
+             with the same Idempotency-Key",
+        ),
+        _ => (
+            ProblemCode::Internal,
+            "the request met a fault of ours, and what became of it is unknown; repeat it with \
+             the same Idempotency-Key, and report it if it stays",
+        ),
+    };
+    Refusal(Problem::new(code, detail)).into_response()
 }
 
 async fn read_json<T: DeserializeOwned>(body: Body, max_bytes: usize) -> Result<T, Problem> {

@@ -101,7 +101,10 @@ impl Intake {
             event,
             hold,
             commit_id: new_commit_id(),
-            traceparent: None,
+            traceparent: self
+                .trace
+                .as_ref()
+                .map(|trace| trace.traceparent(rand::random())),
         })
     }
 

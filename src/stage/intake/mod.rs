@@ -33,6 +33,7 @@ use crate::model::ids::Tenant;
 use crate::model::problem::Problem;
 use crate::model::request::{Purpose, TaskRequest};
 use crate::model::task::Task;
+use crate::model::trace::Trace;
 use crate::stage::views::{Filter, Views};
 use crate::telemetry;
 
@@ -88,6 +89,8 @@ pub struct Intake {
     views: Views,
     clock: Clock,
     rules: std::sync::Arc<IntakeRules>,
+    /// The trace of whoever asks now.
+    trace: Option<Trace>,
 }
 
 impl Intake {
@@ -100,6 +103,17 @@ impl Intake {
             views,
             clock,
             rules: std::sync::Arc::new(rules),
+            trace: None,
+        }
+    }
+
+    /// Returns the same submit path within a caller's trace, which the events of its tasks carry
+    /// on. A header that is missing or no `traceparent` changes nothing: each task begins its own.
+    #[must_use]
+    pub fn traced(&self, traceparent: Option<&str>) -> Self {
+        Self {
+            trace: traceparent.and_then(Trace::parse),
+            ..self.clone()
         }
     }
 

@@ -121,11 +121,9 @@ fn refusal(problem: &Problem) -> (HeaderMap, Vec<u8>) {
 
 async fn submit(intake: &Intake, message: &async_nats::Message) -> Result<Vec<u8>, Problem> {
     let tenant = tenant(message)?;
-    let key = message
-        .headers
-        .as_ref()
-        .and_then(|headers| headers.get("Idempotency-Key"));
-    let key = key.map(async_nats::HeaderValue::as_str);
+    let header = |name: &str| Some(message.headers.as_ref()?.get(name)?.as_str());
+    let key = header("Idempotency-Key");
+    let intake = intake.traced(header("traceparent"));
     match Submission::parse(&message.payload)? {
         Submission::One(request) => json(&intake.submit(&tenant, key, &request).await?),
         Submission::Batch(requests) => json(&intake.submit_batch(&tenant, key, &requests).await?),

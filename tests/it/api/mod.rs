@@ -9,6 +9,7 @@ mod outage;
 mod refusals;
 mod service;
 mod tasks;
+mod traces;
 mod usage;
 
 use std::time::Duration;

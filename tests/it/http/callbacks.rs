@@ -213,22 +213,46 @@ async fn a_body_has_a_size() {
 async fn other_paths_and_methods_are_told_so() {
     let world = World::start(Setup::default()).await;
     let right = path(NEW_KEY, &task("a"));
-    for path in ["/", "/callbacks/", "/metrics"] {
+    for path in ["/", "/callback", "/callbacksx", "/metrics"] {
         let (text, _) = expects(world.post(path, BODY), 404).await;
         assert_eq!(text, "not found\n");
     }
-    expects(world.post(&format!("{right}/"), BODY), 404).await;
-    // A path cut short is a wrong proof, told what any other one is told.
-    let wrong = format!("{right}x");
-    let (told, _) = expects(world.post(&wrong, BODY), 401).await;
-    for path in ["/callbacks/a", "/callbacks/a/b"] {
-        let (text, _) = expects(world.post(path, BODY), 401).await;
-        assert_eq!(text, told);
-    }
-    for path in [right.as_str(), "/callbacks"] {
+    for path in [right.as_str(), "/callbacks", "/callbacks/a/b/c/d"] {
         let (text, _) = expects(world.client.get(world.served.url(path)), 405).await;
         assert_eq!(text, "method not allowed\n");
     }
+}
+
+#[tokio::test]
+async fn every_path_below_callbacks_is_a_right_proof_or_a_wrong_one() {
+    let world = World::start(Setup::default()).await;
+    let right = path(NEW_KEY, &task("a"));
+    let below = right.strip_prefix("/callbacks/").unwrap();
+    let (told, _) = expects(world.post(&format!("{right}x"), BODY), 401).await;
+    for path in [
+        "/callbacks/".to_owned(),
+        "/callbacks/a".to_owned(),
+        "/callbacks/a/b".to_owned(),
+        "/callbacks/a/b/c/d".to_owned(),
+        "/callbacks//".to_owned(),
+        "/callbacks////".to_owned(),
+        format!("{right}/"),
+        format!("{right}//"),
+        format!("{right}/x"),
+        format!("/callbacks/x/{below}"),
+        format!("/callbacks//{below}"),
+        format!("/callbacks/{}", "x/".repeat(1_000)),
+    ] {
+        let (text, _) = expects(world.signed(&path, SECRET, "1", BODY), 401).await;
+        assert_eq!(text, told, "{path}");
+    }
+    assert_eq!(world.stored().await, 0);
+    // What follows a question mark is no part of the path.
+    expects(
+        world.signed(&format!("{right}?x=1"), SECRET, "1", BODY),
+        200,
+    )
+    .await;
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::routing::{get, post};
 use kling_relay::config::ListenerLimits;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -84,26 +84,6 @@ async fn headers_have_a_size() {
             .unwrap();
         assert_eq!(answer.status(), 200);
     }
-}
-
-#[tokio::test]
-async fn connections_have_a_bound_and_the_next_one_waits() {
-    let limits = ListenerLimits {
-        connections_max: 1,
-        ..ListenerLimits::default()
-    };
-    let served = tls(limits, hello()).await;
-    let first = served.connect(b"http/1.1").await;
-    let stream = TcpStream::connect(served.address).await.unwrap();
-    let mut second = std::pin::pin!(served.handshake(b"http/1.1", stream));
-    let early = timeout(Duration::from_millis(200), &mut second).await;
-    assert!(early.is_err(), "there was room for two");
-    drop(first);
-    let mut stream = timeout(DEADLINE, second).await.unwrap().unwrap();
-    stream.write_all(GET).await.unwrap();
-    let mut head = [0; 12];
-    stream.read_exact(&mut head).await.unwrap();
-    assert_eq!(&head, b"HTTP/1.1 200");
 }
 
 #[tokio::test]

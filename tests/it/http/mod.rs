@@ -2,10 +2,12 @@
 
 mod tls;
 mod limits;
+mod crowd;
 mod health;
 pub(crate) mod logs;
 mod world;
 mod callbacks;
+mod signatures;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -69,6 +71,7 @@ async fn start(limits: ListenerLimits, router: Router, tls: bool, drain: Duratio
         address: SocketAddr::from(([127, 0, 0, 1], 0)),
         tls: &files,
         limits: &limits,
+        failure: kling_relay::http::server::plain_failure,
         drain_timeout: drain,
     };
     let stop = CancellationToken::new();

@@ -151,6 +151,7 @@ async fn a_listener_without_a_usable_certificate_or_address_does_not_start() {
             address,
             tls,
             limits: &ListenerLimits::default(),
+            failure: kling_relay::http::server::plain_failure,
             drain_timeout: super::DEADLINE,
         };
         let stop = tokio_util::sync::CancellationToken::new();

@@ -88,6 +88,7 @@ impl Hook {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             tls: &files,
             limits: &ListenerLimits::default(),
+            failure: kling_relay::http::server::plain_failure,
             drain_timeout: Duration::from_secs(1),
         };
         let stop = CancellationToken::new();

@@ -9,6 +9,8 @@ use std::process::Command;
 use super::ServerError;
 use crate::config;
 
+/// No stream is of use with less.
+const BOUND_MIN_BYTES: i64 = 1 << 20;
 /// Consumers' state and the server's own files beside the streams.
 const MARGIN_BYTES: u64 = 64 << 20;
 
@@ -32,7 +34,10 @@ pub fn fit_to_disk(nats: &mut config::Nats, data_dir: &Path) -> bool {
         &mut nats.replay_max_bytes,
     ] {
         let share = u128::from(bytes(*bound)) * u128::from(usable) / u128::from(needed);
-        *bound = i64::try_from(share).unwrap_or(i64::MAX);
+        // A bound of 0 would be none at all.
+        *bound = i64::try_from(share)
+            .unwrap_or(i64::MAX)
+            .max(BOUND_MIN_BYTES);
     }
     tracing::warn!(
         available_bytes = available,
@@ -75,7 +80,13 @@ fn bytes(bound: i64) -> u64 {
 
 /// Returns four fifths of what the store has or could have; `None` if the system does not say.
 fn available_bytes(data_dir: &Path, store: &Path) -> Option<u64> {
-    let existing = data_dir.ancestors().find(|dir| dir.exists())?;
+    let free_bytes = free_bytes(data_dir)?;
+    Some(free_bytes.saturating_add(size_bytes(store)) / 5 * 4)
+}
+
+/// Returns what is free on the disk that holds a directory; `None` if the system does not say.
+pub(super) fn free_bytes(dir: &Path) -> Option<u64> {
+    let existing = dir.ancestors().find(|dir| dir.exists())?;
     let answer = Command::new("df").arg("-Pk").arg(existing).output().ok()?;
     let text = String::from_utf8(answer.stdout).ok()?;
     let free_kib: u64 = text
@@ -85,7 +96,7 @@ fn available_bytes(data_dir: &Path, store: &Path) -> Option<u64> {
         .nth(3)?
         .parse()
         .ok()?;
-    Some((free_kib.saturating_mul(1_024) + size_bytes(store)) / 5 * 4)
+    Some(free_kib.saturating_mul(1_024))
 }
 
 fn size_bytes(dir: &Path) -> u64 {

@@ -9,6 +9,7 @@ mod child;
 mod disk;
 mod render;
 mod state;
+mod writes;
 
 use std::fs::{File, TryLockError};
 use std::net::{SocketAddr, TcpListener};
@@ -16,14 +17,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 pub use self::disk::fit_to_disk;
 pub use self::state::ServerFile;
 
 use self::child::{Child, Launch};
+use self::writes::Writes;
 use super::Endpoint;
+use super::log::Log;
 use crate::config;
 use crate::edge::clock::Clock;
 
@@ -96,6 +100,8 @@ const RESTART_CAP: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct PrivateServer {
     stop: watch::Sender<bool>,
+    restart: Arc<Notify>,
+    data_dir: PathBuf,
     watcher: JoinHandle<()>,
     /// Held as long as the server is ours.
     _lock: File,
@@ -152,20 +158,40 @@ impl PrivateServer {
         file.write(data_dir)?;
         let endpoint = file.relay_endpoint();
         let (stop, stopping) = watch::channel(false);
+        let restart = Arc::new(Notify::new());
         let watcher = Watcher {
             launch,
             file,
             data_dir: data_dir.to_owned(),
             clock: clock.clone(),
             stopping,
+            restart: restart.clone(),
         };
         let watcher = tokio::spawn(watcher.run(child));
         let server = Self {
             stop,
+            restart,
+            data_dir: data_dir.to_owned(),
             watcher,
             _lock: lock,
         };
         Ok((server, endpoint))
+    }
+
+    /// Restarts the server whenever it answers and its streams store nothing any more: after a
+    /// full disk that takes a restart, even when there is room again.
+    ///
+    /// Source: broker reference 11.
+    pub fn keep_writing(
+        &self,
+        log: Log,
+        clock: Clock,
+        stop: CancellationToken,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let writes = Writes::new(log, self.data_dir.clone(), self.restart.clone(), clock);
+        async move {
+            stop.run_until_cancelled(writes.watch()).await;
+        }
     }
 
     /// Stops the server: asks it, waits, then kills it.
@@ -256,6 +282,7 @@ struct Watcher {
     data_dir: PathBuf,
     clock: Clock,
     stopping: watch::Receiver<bool>,
+    restart: Arc<Notify>,
 }
 
 impl Watcher {
@@ -265,22 +292,28 @@ impl Watcher {
         loop {
             if let Some(mut running) = child.take() {
                 let (pid, started) = (running.pid, tokio::time::Instant::now());
-                tokio::select! {
-                    () = running.ended() => {}
+                let died = tokio::select! {
+                    () = running.ended() => true,
+                    () = self.restart.notified() => {
+                        running.stop(STOP_TIMEOUT).await;
+                        false
+                    }
                     () = stop_wanted(&mut self.stopping) => {
                         running.stop(STOP_TIMEOUT).await;
                         self.note(None);
                         return;
                     }
-                }
+                };
                 // Only its keeper may have died.
                 drop(running);
                 child::stop_orphan(pid, &self.launch.config, &self.clock).await;
                 self.note(None);
-                if started.elapsed() > Duration::from_secs(60) {
+                if !died || started.elapsed() > Duration::from_secs(60) {
                     wait = RESTART_FIRST;
                 }
-                tracing::error!("the private nats-server died; it is started again");
+                if died {
+                    tracing::error!("the private nats-server died; it is started again");
+                }
             }
             tokio::select! {
                 () = self.clock.sleep(wait) => {}

@@ -26,6 +26,20 @@ pub(in crate::edge::nats) async fn message_count(
     state(broker, stream, timeout, "messages").await
 }
 
+/// Returns how many more bytes the stream takes and how many at all; none where it has no bound.
+pub(in crate::edge::nats) async fn room(
+    broker: &Broker,
+    stream: &str,
+    timeout: Duration,
+) -> Result<Option<(u64, u64)>, ReadFailure> {
+    let answer = info(broker, stream, &json!({}), timeout).await?;
+    let bytes = answer["state"]["bytes"].as_u64();
+    let bytes = bytes.ok_or(ReadFailure::Unavailable)?;
+    // A stream without a bound says -1.
+    let most = answer["config"]["max_bytes"].as_u64();
+    Ok(most.map(|most| (most.saturating_sub(bytes), most)))
+}
+
 async fn state(
     broker: &Broker,
     stream: &str,

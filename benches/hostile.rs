@@ -1,0 +1,84 @@
+//! Good callbacks beside 5,000 slow connections, 100 MB bodies, 10,000 headers, deep JSON and HTTP/2
+//! resets: how long they take with and without, and what memory the program has. Client, attackers,
+//! program and nats-server share the machine. Run it alone: `cargo bench --bench hostile`.
+#![expect(clippy::print_stdout, reason = "printing is what a measurement is for")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a measurement that cannot go on should panic"
+)]
+
+#[path = "../tests/it/hostile/attack.rs"]
+mod attack;
+#[path = "../tests/it/broker.rs"]
+#[expect(dead_code, reason = "the tests use more of it")]
+mod broker;
+#[path = "../tests/it/process.rs"]
+#[expect(dead_code, unused_imports, reason = "the tests use more of it")]
+mod process;
+#[path = "../tests/it/hostile/victim.rs"]
+mod victim;
+#[path = "../tests/it/world/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "the tests use more of it")]
+mod world;
+
+use std::time::Duration;
+
+use crate::attack::Attack;
+use crate::broker::until;
+use crate::victim::{Victim, Waits};
+
+const CROWD: usize = 5_000;
+const CALLBACKS: u32 = 2_000;
+const CALLBACKS_A_SECOND: u32 = 50;
+/// Attackers that shout, and how long each is silent in between: on two cores they must leave some
+/// time to those whom they attack, or only the scheduler is measured.
+const LOUD: usize = 2;
+const LOUD_PAUSE: Duration = Duration::from_millis(250);
+const CROWD_PAUSE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(120);
+
+#[tokio::main]
+async fn main() {
+    // `cargo test --benches` only wants to know that it runs.
+    if std::env::args().any(|argument| argument == "--test") {
+        return;
+    }
+    let victim = Victim::start(|_| {}).await;
+    victim.good_callbacks("warm", 500, CALLBACKS_A_SECOND).await;
+    let resident = victim.resident_bytes().0;
+    let alone = victim
+        .good_callbacks("alone", CALLBACKS, CALLBACKS_A_SECOND)
+        .await;
+    let show = |what: &str, waits: &Waits| {
+        let [half, most] = [50, 99].map(|of_hundred| waits.percentile(of_hundred));
+        println!("{what}: p50 {half:?}, p99 {most:?}");
+    };
+    println!("resident before: {} MB", resident >> 20);
+    show("alone", &alone);
+    let tls = |alpn: &[u8]| victim.tls(alpn);
+    let (leaked, address) = (victim.path("leaked"), victim.config().receiver.listen);
+    let mut attack = Attack::new(address, tls(b"http/1.1"), tls(b"h2"), leaked);
+    attack.crowd(CROWD, CROWD_PAUSE);
+    until("the crowd is there", DEADLINE, async || {
+        attack.open() >= CROWD * 3 / 5
+    })
+    .await;
+    show(
+        "beside the crowd",
+        &victim
+            .good_callbacks("crowd", CALLBACKS, CALLBACKS_A_SECOND)
+            .await,
+    );
+    attack.loud(LOUD, LOUD_PAUSE);
+    let beside = victim
+        .good_callbacks("beside", CALLBACKS, CALLBACKS_A_SECOND)
+        .await;
+    show("beside the crowd and the loud ones", &beside);
+    let (open, rounds) = (attack.open(), attack.rounds());
+    println!("{open} slow connections, {rounds} loud rounds");
+    let (now, most) = victim.resident_bytes();
+    println!("resident: {} MB, at most {} MB", now >> 20, most >> 20);
+    let times = beside.percentile(99).as_secs_f64() / alone.percentile(99).as_secs_f64();
+    println!("p99: {times:.1} times that of before (under 3 wanted, and under 200 MB)");
+    assert!(most < 200 << 20, "more memory than promised");
+}

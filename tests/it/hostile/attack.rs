@@ -1,0 +1,225 @@
+//! What strangers do to a listener: connections that say nothing or nearly nothing, bodies and
+//! headers without end, deep JSON, resets. Each goes on until the value is dropped.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use kling_relay::edge::clock::Clock;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// How an HTTP/2 client begins: its preface and empty settings.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
+/// Between two signs of life of a slow client: below every timeout of ours.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(3);
+
+/// Strangers at work.
+pub(crate) struct Attack {
+    inner: Arc<Inner>,
+    strangers: JoinSet<()>,
+}
+
+struct Inner {
+    address: SocketAddr,
+    http1: Arc<ClientConfig>,
+    http2: Arc<ClientConfig>,
+    /// A path that proves: somebody's callback address has leaked.
+    leaked: String,
+    open: AtomicUsize,
+    rounds: AtomicUsize,
+    clock: Clock,
+}
+
+/// Counts a connection as long as it stands.
+struct Open<'a>(&'a AtomicUsize);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Attack {
+    pub(crate) fn new(
+        address: SocketAddr,
+        http1: Arc<ClientConfig>,
+        http2: Arc<ClientConfig>,
+        leaked: String,
+    ) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                address,
+                http1,
+                http2,
+                leaked,
+                open: AtomicUsize::new(0),
+                rounds: AtomicUsize::new(0),
+                clock: Clock::system(),
+            }),
+            strangers: JoinSet::new(),
+        }
+    }
+
+    /// Connections that stand at this moment.
+    pub(crate) fn open(&self) -> usize {
+        self.inner.open.load(Ordering::Relaxed)
+    }
+
+    /// Rounds of the loud attacks so far.
+    pub(crate) fn rounds(&self) -> usize {
+        self.inner.rounds.load(Ordering::Relaxed)
+    }
+
+    /// Opens so many connections that do next to nothing, and opens each again when it is closed.
+    pub(crate) fn crowd(&mut self, count: usize, pause: Duration) {
+        for n in 0..count {
+            let inner = Arc::clone(&self.inner);
+            self.strangers.spawn(async move {
+                // Not all at once: the handshakes cost the attacker as much as us.
+                let begin = pause * u32::try_from(n).unwrap_or(u32::MAX) / 1_000;
+                inner.clock.sleep(begin).await;
+                loop {
+                    // Whatever ends it: the server has hung up, and the stranger comes again.
+                    let _ = inner.loiter(n % 5).await;
+                    inner.clock.sleep(pause).await;
+                }
+            });
+        }
+    }
+
+    /// Sends what is too large, too deep or too often, one after the other, so many at once.
+    pub(crate) fn loud(&mut self, count: usize, pause: Duration) {
+        for n in 0..count {
+            let inner = Arc::clone(&self.inner);
+            self.strangers.spawn(async move {
+                for round in n.. {
+                    let _ = inner.shout(round % 6).await;
+                    inner.rounds.fetch_add(1, Ordering::Relaxed);
+                    inner.clock.sleep(pause).await;
+                }
+            });
+        }
+    }
+}
+
+impl Inner {
+    async fn connect(&self, tls: &Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
+        let stream = TcpStream::connect(self.address).await?;
+        let name = ServerName::try_from("localhost").expect("it is a name");
+        let connector = TlsConnector::from(Arc::clone(tls));
+        connector.connect(name, stream).await
+    }
+
+    async fn loiter(&self, manner: usize) -> std::io::Result<()> {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        let _open = Open(&self.open);
+        match manner {
+            // Before the handshake, after it, and after HTTP/2 has begun.
+            0 => until_closed(&mut TcpStream::connect(self.address).await?).await,
+            1 => until_closed(&mut self.connect(&self.http1).await?).await,
+            2 => {
+                let mut stream = self.connect(&self.http2).await?;
+                stream.write_all(PREFACE).await?;
+                until_closed(&mut stream).await
+            }
+            // A header every now and then, and a byte of a body.
+            3 => {
+                let mut stream = self.connect(&self.http1).await?;
+                stream.write_all(b"POST / HTTP/1.1\r\nHost: a\r\n").await?;
+                self.drip(&mut stream, b"x: y\r\n").await
+            }
+            _ => {
+                let mut stream = self.connect(&self.http1).await?;
+                let head = "POST /callbacks HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n";
+                stream.write_all(head.as_bytes()).await?;
+                self.drip(&mut stream, b"x").await
+            }
+        }
+    }
+
+    async fn drip(&self, stream: &mut TlsStream<TcpStream>, drop: &[u8]) -> std::io::Result<()> {
+        let mut read = [0; 1_024];
+        loop {
+            tokio::select! {
+                () = self.clock.sleep(SIGN_OF_LIFE) => stream.write_all(drop).await?,
+                got = stream.read(&mut read) => if got? == 0 { return Ok(()) },
+            }
+        }
+    }
+
+    async fn shout(&self, manner: usize) -> std::io::Result<()> {
+        match manner {
+            // 100 MB, to a door that is closed, to the open one with and without a length.
+            0 => self.flood("/callbacks/a/b/c", Some(100 << 20)).await,
+            1 => self.flood(&self.leaked, Some(100 << 20)).await,
+            2 => self.flood(&self.leaked, None).await,
+            3 => {
+                let mut head = "POST /callbacks HTTP/1.1\r\nHost: a\r\n".to_owned();
+                (0..10_000).for_each(|n| head.push_str(&format!("x-{n}: y\r\n")));
+                self.send(&self.http1, format!("{head}\r\n").as_bytes())
+                    .await
+            }
+            // As deep as a body may be long.
+            4 => {
+                let depth = 1_000_000;
+                let path = &self.leaked;
+                let head = format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {depth}");
+                let body = "[".repeat(depth);
+                let text = format!("{head}\r\nConnection: close\r\n\r\n{body}");
+                self.send(&self.http1, text.as_bytes()).await
+            }
+            _ => {
+                let mut resets = PREFACE.to_vec();
+                for n in 0..1_000_u32 {
+                    let stream = (2 * n + 1).to_be_bytes();
+                    // GET / that ends its stream, and at once its reset.
+                    resets.extend([0, 0, 6, 1, 5]);
+                    resets.extend(stream);
+                    resets.extend([0x82, 0x87, 0x84, 0x41, 0x01, b'a']);
+                    resets.extend([0, 0, 4, 3, 0]);
+                    resets.extend(stream);
+                    resets.extend(8_u32.to_be_bytes());
+                }
+                self.send(&self.http2, &resets).await
+            }
+        }
+    }
+
+    async fn flood(&self, path: &str, length: Option<usize>) -> std::io::Result<()> {
+        let mut stream = self.connect(&self.http1).await?;
+        let framing = match length {
+            Some(length) => format!("Content-Length: {length}"),
+            None => "Transfer-Encoding: chunked".to_owned(),
+        };
+        let head = format!("POST {path} HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await?;
+        let mut piece = vec![b'x'; 64 << 10];
+        if length.is_none() {
+            piece = [b"10000\r\n".as_slice(), &piece, b"\r\n"].concat();
+        }
+        for _ in 0..1_600 {
+            stream.write_all(&piece).await?;
+        }
+        until_closed(&mut stream).await
+    }
+
+    async fn send(&self, tls: &Arc<ClientConfig>, bytes: &[u8]) -> std::io::Result<()> {
+        let mut stream = self.connect(tls).await?;
+        stream.write_all(bytes).await?;
+        until_closed(&mut stream).await
+    }
+}
+
+/// Reads until the server hangs up.
+async fn until_closed(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> std::io::Result<()> {
+    let mut read = [0; 1_024];
+    while stream.read(&mut read).await? > 0 {}
+    Ok(())
+}
