@@ -21,7 +21,10 @@ const LOOKUPS_MIN: u32 = 4;
 
 /// Found tasks that Kling created this much before our request are not ours: the id was used
 /// before.
-const CREATED_BEFORE_MAX: SignedDuration = SignedDuration::from_hours(1);
+///
+/// An earlier use is as old as `retention.tasks` at least, 31 days. A clock of ours that is ahead
+/// by hours makes our own tasks look early: calling one of them foreign would void what is billed.
+const CREATED_BEFORE_MAX: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// Waits that grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -270,7 +273,7 @@ pub enum AfterLookUp {
 
 /// Decides what a look-up by our id means.
 ///
-/// A task that Kling created more than an hour before we were asked for ours belongs to an earlier
+/// A task that Kling created more than a week before we were asked for ours belongs to an earlier
 /// use of the id (an idempotency key used again after its task had expired). A taken id without a
 /// task is the same: Kling keeps ids for ever and tasks for 30 days. Unless an earlier create of
 /// ours may have taken it (`sent_before`): that task may run and be billed, so nothing is

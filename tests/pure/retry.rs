@@ -240,12 +240,13 @@ fn what_is_found_is_adopted_unless_it_is_from_another_life() {
             let decide =
                 |found: &Observation| after_lookup(&task, false, &cause, when, Some(found));
             assert_eq!(decide(&created_hours_before(0)), AfterLookUp::Adopt);
-            assert_eq!(decide(&created_hours_before(1)), AfterLookUp::Adopt);
-            let reused = decide(&created_hours_before(2));
+            // By a clock of ours that is ahead.
+            assert_eq!(decide(&created_hours_before(48)), AfterLookUp::Adopt);
+            let reused = decide(&created_hours_before(31 * 24));
             assert_eq!(failed_as(&reused), Some("idempotency-key-reused"));
             let undated = Observation {
                 created_at: None,
-                ..created_hours_before(2)
+                ..created_hours_before(31 * 24)
             };
             assert_eq!(decide(&undated), AfterLookUp::Adopt);
         }
