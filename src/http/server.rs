@@ -17,7 +17,7 @@ use axum::response::IntoResponse;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -235,24 +235,51 @@ impl Server {
         }
     }
 
+    /// What most connections never need is set apart, so that strangers who connect and say
+    /// nothing cost next to nothing.
     async fn serve(&self, stream: TcpStream, place: &Arc<Place>) {
         // Small answers must not wait for more; where it cannot be set they merely do.
         let _ = stream.set_nodelay(true);
+        let limits = &self.limits;
         let Some(acceptor) = &self.acceptor else {
-            return self.http(stream, false, place).await;
-        };
-        let handshake = timeout(self.limits.handshake_timeout, acceptor.accept(stream));
-        match self.stop.run_until_cancelled(handshake).await {
-            Some(Ok(Ok(stream))) => {
-                let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                self.http(stream, is_http2, place).await;
+            if self.spoken(stream.readable(), limits.header_timeout).await {
+                Box::pin(self.http(stream, false, place)).await;
             }
+            return;
+        };
+        if !self
+            .spoken(stream.readable(), limits.handshake_timeout)
+            .await
+        {
+            return;
+        }
+        let handshake = Box::pin(async { Ok(Box::new(acceptor.accept(stream).await?)) });
+        let handshake = timeout(limits.handshake_timeout, handshake);
+        let mut stream = match self.stop.run_until_cancelled(handshake).await {
+            Some(Ok(Ok(stream))) => stream,
             // Strangers who speak no TLS are no news.
             Some(Ok(Err(error))) => {
+                let error: io::Error = error;
                 tracing::debug!(listener = self.name, %error, "a TLS handshake failed");
+                return;
             }
-            Some(Err(_)) | None => {}
+            Some(Err(_)) | None => return,
+        };
+        if self.spoken(stream.fill_buf(), limits.header_timeout).await {
+            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            Box::pin(self.http(stream, is_http2, place)).await;
         }
+    }
+
+    /// Waits for a first byte; tells whether it came in time.
+    async fn spoken<T>(
+        &self,
+        first_byte: impl Future<Output = io::Result<T>>,
+        within: Duration,
+    ) -> bool {
+        let in_time = timeout(within, first_byte);
+        let spoken = self.stop.run_until_cancelled(in_time).await;
+        matches!(spoken, Some(Ok(Ok(_))))
     }
 
     /// Serves one connection: its first request must come in time, after the age limit or a stop

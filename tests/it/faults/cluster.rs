@@ -15,7 +15,7 @@ use crate::link::{Link, Weather};
 
 const SOON: Duration = Duration::from_secs(60);
 const TASKS: usize = 240;
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 8;
 
 /// The ways between the servers: from whom, to whom.
 struct Ways(Vec<Vec<Option<Link>>>);
@@ -98,6 +98,25 @@ async fn victim(stand: &Stand) -> (usize, Log) {
     }
 }
 
+async fn go_on(log: &Log, before: u64) {
+    until("the programs go on", SOON, async || {
+        log.last_event_sequence()
+            .await
+            .is_ok_and(|last| last > before)
+    })
+    .await;
+}
+
+/// Leaves the programs no other server than this one until they work there.
+async fn gather(stand: &Stand, log: &Log, node: usize, round: impl FnOnce()) {
+    let others = || (0..stand.links.len()).filter(|other| *other != node);
+    let before = log.last_event_sequence().await.expect("the log answers");
+    others().for_each(|other| stand.links[other].set(Weather::Cut));
+    round();
+    go_on(log, before).await;
+    others().for_each(|other| stand.links[other].set(Weather::Clear));
+}
+
 /// Waits for the first write that the other servers take, and the first event of the programs.
 async fn measured(log: &Log, what: &str) {
     let started = Instant::now();
@@ -111,11 +130,7 @@ async fn measured(log: &Log, what: &str) {
     })
     .await;
     let writes = started.elapsed().as_secs_f64();
-    until("the programs go on", SOON, async || {
-        let last = log.last_event_sequence().await.ok();
-        last.is_some() && last > before
-    })
-    .await;
+    go_on(log, before.expect("the wait has ended")).await;
     let events = started.elapsed().as_secs_f64();
     tell(&format!(
         "leader {what}: writes again after {writes:.1} s, the programs' events after {events:.1} s"
@@ -140,25 +155,33 @@ async fn three_servers_lose_their_leader_in_every_way() {
     let round = stand.submit(faulty(seed, TASKS), ROUNDS);
     whole(&stand).await;
 
+    // There is work before each blow, and new work comes after it.
     round.send_replace(1);
     let (node, log) = victim(&stand).await;
     stand.nodes[node].kill();
+    round.send_replace(2);
     measured(&log, "killed").await;
     stand.nodes[node].restart();
     stand.nodes[node].wait_ready();
     whole(&stand).await;
 
-    round.send_replace(2);
+    round.send_replace(3);
     let (node, log) = victim(&stand).await;
+    gather(&stand, &log, node, || {
+        round.send_replace(4);
+    })
+    .await;
     ways.set(node, Weather::Cut);
+    round.send_replace(5);
     measured(&log, "cut off from the other servers").await;
     Clock::system().sleep(Duration::from_secs(5)).await;
     ways.set(node, Weather::Clear);
     whole(&stand).await;
 
-    round.send_replace(3);
+    round.send_replace(6);
     let (node, log) = victim(&stand).await;
     stand.nodes[node].pause();
+    round.send_replace(7);
     measured(&log, "frozen").await;
     Clock::system().sleep(Duration::from_secs(5)).await;
     stand.nodes[node].resume();

@@ -20,6 +20,9 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x0
 /// Between two signs of life of a slow client: below every timeout of ours.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(3);
 
+/// Between two strangers of a crowd: the handshakes cost the attacker as much as us.
+const ARRIVAL_EVERY: Duration = Duration::from_millis(2);
+
 /// Strangers at work.
 pub(crate) struct Attack {
     inner: Arc<Inner>,
@@ -82,8 +85,7 @@ impl Attack {
         for n in 0..count {
             let inner = Arc::clone(&self.inner);
             self.strangers.spawn(async move {
-                // Not all at once: the handshakes cost the attacker as much as us.
-                let begin = pause * u32::try_from(n).unwrap_or(u32::MAX) / 1_000;
+                let begin = ARRIVAL_EVERY * u32::try_from(n).unwrap_or(u32::MAX);
                 inner.clock.sleep(begin).await;
                 loop {
                     // Whatever ends it: the server has hung up, and the stranger comes again.

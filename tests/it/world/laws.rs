@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use futures::StreamExt;
+use kling_relay::edge::nats::Broker;
 use kling_relay::edge::nats::log::Log;
-use kling_relay::edge::nats::{Broker, topology};
 use kling_relay::model::amount::Unit;
 use kling_relay::model::event::EventKind;
 use kling_relay::model::ids::{Day, TaskId, Tenant};
@@ -15,7 +15,7 @@ use rust_decimal::Decimal;
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use super::Expected;
+use super::{Expected, all_events};
 use crate::broker;
 
 /// Compares log, ledger, files and platform; returns what is broken, in words.
@@ -76,11 +76,7 @@ type Histories = HashMap<TaskId, Vec<(EventKind, Task)>>;
 async fn histories(log: &Log) -> Histories {
     let mut histories = Histories::new();
     let last = log.last_event_sequence().await.expect("the log answers");
-    let filters = vec![topology::TASK_EVENTS.to_owned()];
-    let mut events = log
-        .follow(filters, 1)
-        .await
-        .expect("the log can be followed");
+    let mut events = all_events(log).await;
     let mut seq = 0;
     while seq < last {
         let recorded = events

@@ -14,6 +14,7 @@ use kling_relay::app::App;
 use kling_relay::config::{Config, Role};
 use kling_relay::edge::clock::Clock;
 use kling_relay::edge::nats::log::{Log, ReadFrom};
+use kling_relay::edge::nats::read::Follow;
 use kling_relay::edge::nats::topology::{self, Consumer};
 use kling_relay::model::ids::TaskId;
 use kling_relay::model::ledger::{Balance, LedgerKey, LedgerOwner};
@@ -246,6 +247,18 @@ pub(crate) fn client_trusting(ca_file: &std::path::Path) -> reqwest::Client {
     client.build().expect("a client can be built")
 }
 
+/// Follows every event; a broker that comes back from a blow may need a moment.
+pub(crate) async fn all_events(log: &Log) -> Follow {
+    let mut events = None;
+    until("the log can be followed", DEADLINE, async || {
+        let filters = vec![topology::TASK_EVENTS.to_owned()];
+        events = log.follow(filters, 1).await.ok();
+        events.is_some()
+    })
+    .await;
+    events.expect("the wait has ended")
+}
+
 /// Follows the events until every one of the tasks is as it should be.
 pub(crate) async fn follow_until(
     log: &Log,
@@ -255,11 +268,7 @@ pub(crate) async fn follow_until(
 ) -> HashMap<TaskId, Task> {
     let wanted: HashSet<&TaskId> = ids.iter().collect();
     let mut tasks: HashMap<TaskId, Task> = HashMap::new();
-    let filters = vec![topology::TASK_EVENTS.to_owned()];
-    let mut events = log
-        .follow(filters, 1)
-        .await
-        .expect("the log can be followed");
+    let mut events = all_events(log).await;
     let all = async {
         while tasks.len() < wanted.len() || !tasks.values().all(&done) {
             let recorded = events

@@ -76,6 +76,9 @@ pub(in crate::edge::nats) async fn subjects(
 }
 
 /// Asks the stream's leader about the stream.
+///
+/// A server that is cut off from its cluster answers as well, with what it has, and names no
+/// leader: whoever believed it would stay with that server and see an old state.
 async fn info(
     broker: &Broker,
     stream: &str,
@@ -88,10 +91,15 @@ async fn info(
     let sent = broker
         .client()
         .send_request(format!("$JS.API.STREAM.INFO.{stream}"), request);
-    match tokio::time::timeout(timeout, sent).await {
-        Ok(Ok(answer)) => {
-            serde_json::from_slice(&answer.payload).map_err(|_| ReadFailure::Unreadable)
-        }
-        Ok(Err(_)) | Err(_) => Err(ReadFailure::Unavailable),
+    let answer = match tokio::time::timeout(timeout, sent).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) | Err(_) => return Err(ReadFailure::Unavailable),
+    };
+    let answer: Value =
+        serde_json::from_slice(&answer.payload).map_err(|_| ReadFailure::Unreadable)?;
+    let leader = answer["cluster"]["leader"].as_str().unwrap_or_default();
+    if leader.is_empty() {
+        return Err(ReadFailure::Unavailable);
     }
+    Ok(answer)
 }
