@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use jiff::civil::date;
 use kling_relay::decide::pricing::{Generations, PlanOptions, PriceBook, plan, price_of};
 use kling_relay::model::problem::Problem;
-use kling_relay::model::request::TaskRequest;
+use kling_relay::model::request::{Purpose, TaskRequest};
 use kling_relay::model::submission::Submission;
 use libfuzzer_sys::fuzz_target;
 use rust_decimal::Decimal;
@@ -51,6 +51,7 @@ fn accepted(request: &TaskRequest) {
             let options = PlanOptions {
                 generations,
                 on: date(2026, 11, 21),
+                default_purpose: Purpose::Final,
             };
             match plan(request, book, &options) {
                 Ok(planned) => {

@@ -3,7 +3,7 @@
 mod alone;
 mod events_on_the_wire;
 mod examples;
-mod recovery;
+pub(crate) mod recovery;
 mod running;
 mod usage;
 

@@ -135,3 +135,20 @@ fn metrics_are_named_by_the_rules() {
         assert!(metric.help.ends_with('.'), "{name}");
     }
 }
+
+/// The names of ours in a text.
+fn metric_names(text: &str) -> BTreeSet<&str> {
+    let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
+    let words = text.split(|c| !is_name(c));
+    words.filter(|word| word.starts_with("kling_relay_")).collect()
+}
+
+#[test]
+fn alert_rules_ask_for_metrics_that_there_are() {
+    let known: BTreeSet<&str> = METRICS.iter().map(|metric| metric.name).collect();
+    let rules = include_str!("../../deploy/prometheus/alerts.yml");
+    let cases = include_str!("../../deploy/prometheus/alerts_test.yml");
+    let asked = metric_names(rules);
+    assert!(asked.is_subset(&known), "{asked:?}");
+    assert_eq!(asked, metric_names(cases), "each rule has a case");
+}

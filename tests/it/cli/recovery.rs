@@ -41,7 +41,11 @@ async fn untouched(broker: &Broker, dev: &Dev) -> Value {
 }
 
 /// Reads what has been delivered again to one consumer, as a service of any language would.
-async fn received(broker: &Broker, name: &str, count: usize) -> Vec<(String, String, String)> {
+pub(crate) async fn received(
+    broker: &Broker,
+    name: &str,
+    count: usize,
+) -> Vec<(String, String, String)> {
     let wanted = pull::Config {
         filter_subject: format!("kling.replay.v1.{name}.>"),
         ack_policy: AckPolicy::Explicit,

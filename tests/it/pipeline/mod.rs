@@ -6,5 +6,6 @@ mod forgeries;
 mod money;
 mod plain;
 mod retries;
+mod replays;
 mod reuse;
 mod slots;
