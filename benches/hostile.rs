@@ -54,14 +54,9 @@ async fn main() {
         .good_callbacks("alone", CALLBACKS, CALLBACKS_A_SECOND)
         .await;
     println!("resident before: {} MB", resident >> 20);
-    let times =
-        |waits: &Waits| waits.percentile(99).as_secs_f64() / alone.percentile(99).as_secs_f64();
     let show = |what: &str, waits: &Waits| {
         let [half, most] = [50, 99].map(|of_hundred| waits.percentile(of_hundred));
-        println!(
-            "{what}: p50 {half:?}, p99 {most:?}, {:.1} times that of alone",
-            times(waits)
-        );
+        println!("{what}: p50 {half:?}, p99 {most:?}");
     };
     show("alone", &alone);
     let tls = |alpn: &[u8]| victim.tls(alpn);
@@ -89,9 +84,18 @@ async fn main() {
     println!("{open} slow connections, {rounds} loud rounds");
     let (now, most) = victim.resident_bytes();
     println!("resident: {} MB, at most {} MB", now >> 20, most >> 20);
-    for waits in [arrival, crowd, beside] {
-        assert!(times(&waits) < 3.0, "slower than promised");
-    }
     assert!(open >= CROWD_OPEN, "the crowd was not all there");
     assert!(most < 200 << 20, "more memory than promised");
+    // A disk has moods, so alone is measured on both sides of the attack.
+    drop(attack);
+    let after = victim
+        .good_callbacks("after", CALLBACKS, CALLBACKS_A_SECOND)
+        .await;
+    show("alone again", &after);
+    let alone = alone.percentile(99).max(after.percentile(99)).as_secs_f64();
+    for (what, waits) in [("arrival", arrival), ("crowd", crowd), ("loud", beside)] {
+        let times = waits.percentile(99).as_secs_f64() / alone;
+        println!("p99 {what}: {times:.1} times that of alone (under 3 wanted)");
+        assert!(times < 3.0, "slower than promised");
+    }
 }

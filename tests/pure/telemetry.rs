@@ -140,7 +140,9 @@ fn metrics_are_named_by_the_rules() {
 fn metric_names(text: &str) -> BTreeSet<&str> {
     let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
     let words = text.split(|c| !is_name(c));
-    words.filter(|word| word.starts_with("kling_relay_")).collect()
+    words
+        .filter(|word| word.starts_with("kling_relay_"))
+        .collect()
 }
 
 #[test]

@@ -44,7 +44,9 @@ async fn replay(program: &Program, from: &str) -> Value {
 async fn a_day_is_replayed_twice_while_work_goes_on() {
     let world = World::start(Options::default()).await;
     let from = (Clock::system().now() - SignedDuration::from_hours(24)).to_string();
-    let requests: Vec<Value> = (0..10).flat_map(|_| [video(""), legacy_video("")]).collect();
+    let requests: Vec<Value> = (0..10)
+        .flat_map(|_| [video(""), legacy_video("")])
+        .collect();
     let ids = world.submit_all(&requests).await;
     world.finished(&ids).await;
 
