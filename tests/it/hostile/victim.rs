@@ -15,6 +15,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::json;
 use standardwebhooks::Webhook;
+use url::Url;
 
 use crate::broker::{free_port, program, until};
 use crate::process::Program;
@@ -101,28 +102,21 @@ impl Victim {
 
     /// The path of a callback of a task that nobody knows.
     pub(crate) fn path(&self, cause: &str) -> String {
-        let url = self
-            .config()
-            .receiver
-            .public_url
-            .as_ref()
-            .expect("it is set");
         let minted = self.mint(cause);
-        minted.replace(url.as_str().trim_end_matches('/'), "")
+        minted.replace(self.public_url().as_str().trim_end_matches('/'), "")
+    }
+
+    fn public_url(&self) -> &Url {
+        let url = &self.config().receiver.public_url;
+        url.as_ref().expect("it is set")
     }
 
     fn mint(&self, cause: &str) -> String {
         let keys = CapabilityKeys::parse(&self.config().receiver.capability_keys);
-        let url = self
-            .config()
-            .receiver
-            .public_url
-            .as_ref()
-            .expect("it is set");
         let tenant = Tenant::parse(TENANTS[0]).expect("a tenant's name");
         let task = TaskId::derived(&tenant, "hostile", cause);
         keys.expect("good keys")
-            .mint(url, &task)
+            .mint(self.public_url(), &task)
             .expose()
             .to_owned()
     }

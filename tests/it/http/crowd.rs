@@ -2,18 +2,15 @@
 //! has proved himself, the oldest of the largest crowd first.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::routing::get;
 use kling_relay::config::ListenerLimits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::{DEADLINE, Served, hello, read_to_end, start};
+use super::{DEADLINE, Served, held, hello, read_to_end, start};
 use crate::broker::until;
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -100,14 +97,8 @@ async fn who_had_a_success_outlasts_who_never_asked() {
 
 #[tokio::test]
 async fn who_is_at_work_is_never_cut() {
-    let (entered, leave) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (inside, outside) = (Arc::clone(&entered), Arc::clone(&leave));
-    let slow = get(async move || {
-        inside.notify_one();
-        outside.notified().await;
-        "finished"
-    });
-    let served = crowded(Router::new().route("/", slow)).await;
+    let (router, entered, leave) = held();
+    let served = crowded(router).await;
     let mut at_work = Vec::new();
     for _ in 0..PLACES {
         let mut stream = from(&served, 1).await;

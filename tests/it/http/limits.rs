@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::{DEADLINE, hasty, hello, read_to_end, start, tls};
+use super::{DEADLINE, hasty, held, hello, read_to_end, start, tls};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 /// How an HTTP/2 client begins: its preface and empty settings.
@@ -176,14 +176,8 @@ async fn a_client_that_resets_and_resets_is_cut_off() {
 
 #[tokio::test]
 async fn a_stop_lets_requests_finish_and_takes_no_new_ones() {
-    let (entered, leave) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (inside, outside) = (Arc::clone(&entered), Arc::clone(&leave));
-    let slow = get(async move || {
-        inside.notify_one();
-        outside.notified().await;
-        "finished"
-    });
-    let mut served = tls(ListenerLimits::default(), Router::new().route("/", slow)).await;
+    let (router, entered, leave) = held();
+    let mut served = tls(ListenerLimits::default(), router).await;
     let client = served.client().build().unwrap();
     let running = tokio::spawn(client.get(served.url("/")).send());
     timeout(DEADLINE, entered.notified()).await.unwrap();

@@ -26,6 +26,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -47,6 +48,18 @@ impl Drop for Served {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+/// A route that says when somebody has come, and answers when it is told.
+fn held() -> (Router, Arc<Notify>, Arc<Notify>) {
+    let (entered, leave) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (inside, outside) = (Arc::clone(&entered), Arc::clone(&leave));
+    let slow = get(async move || {
+        inside.notify_one();
+        outside.notified().await;
+        "finished"
+    });
+    (Router::new().route("/", slow), entered, leave)
 }
 
 /// Serves over TLS within these limits.
