@@ -2,7 +2,7 @@
 //! where the batch's last message begins.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kling_relay::edge::nats::log::Log;
@@ -30,24 +30,56 @@ async fn writer(log: &Log) -> Money {
     money.expect("a writer")
 }
 
-/// Cuts the log's only block where a sequence begins, and takes away the index that knows better.
+/// The files of a log, in order.
+fn blocks(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).expect("the log's folder");
+    let number = |path: &PathBuf| {
+        path.file_name()?
+            .to_str()?
+            .strip_suffix(".blk")?
+            .parse()
+            .ok()
+    };
+    let mut blocks: Vec<(u64, PathBuf)> = entries
+        .map(|entry| entry.expect("the log's folder").path())
+        .filter_map(|path| Some((number(&path)?, path)))
+        .collect();
+    blocks.sort();
+    blocks.into_iter().map(|(_, path)| path).collect()
+}
+
+/// Where a sequence begins in a block.
 ///
 /// A record begins with its length (its highest bit is a mark) and its sequence, little-endian.
-fn cut(store: &Path, seq: u64) {
-    let dir = store.join("jetstream/$G/streams/KLING/msgs");
-    let block = dir.join("1.blk");
-    let bytes = std::fs::read(&block).expect("the first block");
+fn place_of(bytes: &[u8], seq: u64) -> Option<usize> {
     let number = |at: usize, length: usize| {
         let mut wide = [0_u8; 8];
         wide[..length].copy_from_slice(&bytes[at..at + length]);
         u64::from_le_bytes(wide)
     };
     let mut at = 0;
-    while number(at + 4, 8) != seq {
+    while at + 12 <= bytes.len() {
+        if number(at + 4, 8) == seq {
+            return Some(at);
+        }
         at += usize::try_from(number(at, 4) & 0x7fff_ffff).expect("a length");
-        assert!(at < bytes.len(), "sequence {seq} is not in the block");
     }
-    std::fs::write(&block, &bytes[..at]).expect("a writable store");
+    None
+}
+
+/// Cuts the log where a sequence begins, and takes away the index that knows better.
+fn cut(store: &Path, seq: u64) {
+    let dir = store.join("jetstream/$G/streams/KLING/msgs");
+    let mut blocks = blocks(&dir).into_iter();
+    let found = blocks.find_map(|block| {
+        let bytes = std::fs::read(&block).expect("a block");
+        let at = place_of(&bytes, seq)?;
+        std::fs::write(&block, &bytes[..at]).expect("a writable store");
+        Some(())
+    });
+    assert!(found.is_some(), "sequence {seq} is in no block");
+    // A server that recovers may begin another block.
+    blocks.for_each(|later| std::fs::remove_file(later).expect("a writable store"));
     std::fs::remove_file(dir.join("index.db")).ok();
 }
 
