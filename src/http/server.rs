@@ -19,7 +19,7 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -242,19 +242,18 @@ impl Server {
         let _ = stream.set_nodelay(true);
         let limits = &self.limits;
         let Some(acceptor) = &self.acceptor else {
-            if self.spoken(stream.readable(), limits.header_timeout).await {
-                Box::pin(self.http(stream, false, place)).await;
+            let asked_by = Instant::now() + limits.header_timeout;
+            if self.spoken(stream.readable(), asked_by).await {
+                Box::pin(self.http(stream, false, place, asked_by)).await;
             }
             return;
         };
-        if !self
-            .spoken(stream.readable(), limits.handshake_timeout)
-            .await
-        {
+        let shaken_by = Instant::now() + limits.handshake_timeout;
+        if !self.spoken(stream.readable(), shaken_by).await {
             return;
         }
         let handshake = Box::pin(async { Ok(Box::new(acceptor.accept(stream).await?)) });
-        let handshake = timeout(limits.handshake_timeout, handshake);
+        let handshake = timeout_at(shaken_by, handshake);
         let mut stream = match self.stop.run_until_cancelled(handshake).await {
             Some(Ok(Ok(stream))) => stream,
             // Strangers who speak no TLS are no news.
@@ -265,9 +264,10 @@ impl Server {
             }
             Some(Err(_)) | None => return,
         };
-        if self.spoken(stream.fill_buf(), limits.header_timeout).await {
+        let asked_by = Instant::now() + limits.header_timeout;
+        if self.spoken(stream.fill_buf(), asked_by).await {
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            Box::pin(self.http(stream, is_http2, place)).await;
+            Box::pin(self.http(stream, is_http2, place, asked_by)).await;
         }
     }
 
@@ -275,16 +275,16 @@ impl Server {
     async fn spoken<T>(
         &self,
         first_byte: impl Future<Output = io::Result<T>>,
-        within: Duration,
+        by: Instant,
     ) -> bool {
-        let in_time = timeout(within, first_byte);
+        let in_time = timeout_at(by, first_byte);
         let spoken = self.stop.run_until_cancelled(in_time).await;
         matches!(spoken, Some(Ok(Ok(_))))
     }
 
     /// Serves one connection: its first request must come in time, after the age limit or a stop
     /// it takes no more, and what still runs then has one request's time.
-    async fn http<S>(&self, stream: S, is_http2: bool, place: &Arc<Place>)
+    async fn http<S>(&self, stream: S, is_http2: bool, place: &Arc<Place>, asked_by: Instant)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -296,7 +296,7 @@ impl Server {
         // Errors here are the client's: cut lines, broken frames, headers that are too long.
         tokio::select! {
             _ = connection.as_mut() => return,
-            () = self.unasked(place) => return,
+            () = self.unasked(place, asked_by) => return,
             () = self.clock.sleep(self.limits.connection_age_max) => {}
             () = self.stop.cancelled() => {}
         }
@@ -316,10 +316,11 @@ impl Server {
         }
     }
 
-    /// Ends when no request has come within the header timeout. HTTP/2 has no such timeout of its
+    /// Ends when no request has come by then, its first byte included. HTTP/2 has no such timeout of its
     /// own, and a silent connection would hold its place for ever.
-    async fn unasked(&self, place: &Place) {
-        self.clock.sleep(self.limits.header_timeout).await;
+    async fn unasked(&self, place: &Place, by: Instant) {
+        let left = by.saturating_duration_since(Instant::now());
+        self.clock.sleep(left).await;
         if place.was_asked() {
             std::future::pending::<()>().await;
         }

@@ -71,7 +71,7 @@ pub struct ListenerLimits {
     /// To finish the TLS handshake.
     #[serde(with = "super::super::duration")]
     pub handshake_timeout: Duration,
-    /// To send all headers, from their first byte; a connection that sends none closes after it.
+    /// To send all headers.
     #[serde(with = "super::super::duration")]
     pub header_timeout: Duration,
     /// Headers of a request, bytes.
