@@ -51,6 +51,23 @@ async fn headers_must_come_in_time() {
 }
 
 #[tokio::test]
+async fn a_late_first_byte_wins_no_time() {
+    let header_timeout = Duration::from_secs(3);
+    let limits = ListenerLimits {
+        header_timeout,
+        ..ListenerLimits::default()
+    };
+    let served = tls(limits, hello()).await;
+    let started = Instant::now();
+    let mut stream = served.connect(b"http/1.1").await;
+    let early = timeout(header_timeout * 7 / 10, read_to_end(&mut stream)).await;
+    assert!(early.is_err(), "it was let go too early");
+    stream.write_all(&GET[..20]).await.unwrap();
+    read_to_end(&mut stream).await;
+    assert!(started.elapsed() < header_timeout * 13 / 10);
+}
+
+#[tokio::test]
 async fn headers_have_a_size() {
     let limits = ListenerLimits {
         headers_max_bytes: 8 << 10,
