@@ -316,8 +316,8 @@ impl Server {
         }
     }
 
-    /// Ends when no request has come by then, its first byte included. HTTP/2 has no such timeout of its
-    /// own, and a silent connection would hold its place for ever.
+    /// Ends when no request has come by then, its first byte included. HTTP/2 has no such timeout
+    /// of its own, and a silent connection would hold its place for ever.
     async fn unasked(&self, place: &Place, by: Instant) {
         let left = by.saturating_duration_since(Instant::now());
         self.clock.sleep(left).await;
