@@ -203,18 +203,18 @@ pub enum Next {
     SetAside,
 }
 
-/// How often content that is not what it should be is downloaded again, in deliveries of the
-/// message: a cache or a proxy on the way may have been at fault.
-pub const BAD_CONTENT_DELIVERIES_MAX: u64 = 3;
+/// How often content that is not what it should be is downloaded, before it is set aside: a cache
+/// or a proxy on the way may have been at fault.
+pub const BAD_CONTENT_ATTEMPTS_MAX: u64 = 3;
 
 /// Decides what follows a failed output. Kling is asked once per delivery.
 #[must_use]
-pub fn after_trouble(trouble: Trouble, asked_kling: bool, delivered: u64) -> Next {
+pub fn after_trouble(trouble: Trouble, asked_kling: bool, attempt: u64) -> Next {
     match trouble {
         Trouble::Refused | Trouble::Withdrawn => Next::SetAside,
         Trouble::Gone if asked_kling => Next::TryLater,
         Trouble::Gone => Next::AskKling,
-        Trouble::BadContent if delivered >= BAD_CONTENT_DELIVERIES_MAX => Next::SetAside,
+        Trouble::BadContent if attempt >= BAD_CONTENT_ATTEMPTS_MAX => Next::SetAside,
         Trouble::BadContent | Trouble::Passing => Next::TryLater,
     }
 }

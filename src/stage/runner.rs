@@ -3,22 +3,26 @@
 //! A message ends acknowledged after its effect is durable, or set aside with a reason. Between two
 //! deliveries the broker waits; a handler that takes long is kept alive by in-progress beats.
 
+mod failures;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::{AckKind, Message as JetStreamMessage};
 use futures::StreamExt;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::failures::Failures;
 use crate::config;
 use crate::decide::retry::backoff;
 use crate::edge::clock::Clock;
 use crate::edge::nats::log::{Log, LogError};
 use crate::edge::nats::record::Recorded;
-use crate::edge::nats::topology::Consumer;
+use crate::edge::nats::topology::{self, Consumer};
 use crate::model::dead_letter::DeadLetter;
 use crate::telemetry;
 
@@ -30,9 +34,10 @@ pub enum Outcome {
     /// Again after the runner's back-off, for this reason.
     Retry(String),
     /// Again after the runner's back-off, however often: nothing is wrong with the message, the
-    /// broker
-    /// is away or full.
+    /// broker is away or full.
     Later(String),
+    /// Again after that time, however often: it is not the message's turn.
+    LaterAt(Duration, String),
     /// Again after that time, for this reason.
     RetryAt(Duration, String),
     /// Nothing more can be done here: keep it for a person, with this reason.
@@ -59,6 +64,9 @@ pub struct Message {
     pub recorded: Recorded,
     /// How often it was delivered, this time included.
     pub delivered: u64,
+    /// Which try this is: 1, and 1 more for each earlier one that failed for the message's own
+    /// sake. Deliveries that waited for the broker do not count.
+    pub attempt: u64,
 }
 
 /// One stage's decision about one message: load, decide, commit.
@@ -76,6 +84,15 @@ pub struct Runner {
     log: Log,
     clock: Clock,
     rules: config::Runner,
+}
+
+/// What the messages of one consumer share.
+struct InHand<H> {
+    handler: Arc<H>,
+    /// So many at once.
+    permits: Arc<Semaphore>,
+    failures: Arc<Failures>,
+    work: TaskTracker,
 }
 
 impl Runner {
@@ -106,23 +123,30 @@ impl Runner {
         stop: CancellationToken,
     ) {
         let work = TaskTracker::new();
-        let permits = Arc::new(Semaphore::new(self.rules.in_flight_max));
-        let mut failures = 0u32;
+        let in_hand = InHand {
+            handler,
+            permits: Arc::new(Semaphore::new(self.rules.in_flight_max)),
+            failures: Arc::new(Failures::new(topology::ack_pending_max(&self.rules))),
+            work: work.clone(),
+        };
+        let mut outages = 0;
         while !stop.is_cancelled() {
-            match self
-                .consume(consumer, &handler, &work, &permits, &stop)
-                .await
-            {
-                Ok(()) => failures = 0,
-                Err(error) => {
-                    failures += 1;
-                    let wait = self.backoff(u64::from(failures));
-                    tracing::warn!(stage = H::STAGE, error = %telemetry::chain(&error),
-                        wait_ms = wait.as_millis(), "cannot consume; trying again");
-                    tokio::select! {
-                        () = stop.cancelled() => {}
-                        () = self.clock.sleep(wait) => {}
-                    }
+            let ended = match self.log.consume(consumer, &self.rules).await {
+                Ok(messages) => {
+                    // The broker answers: what it went through before is over.
+                    outages = 0;
+                    self.take(messages, &in_hand, &stop).await
+                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = ended {
+                outages += 1;
+                let wait = self.backoff(outages);
+                tracing::warn!(stage = H::STAGE, error = %telemetry::chain(&error),
+                    wait_ms = wait.as_millis(), "cannot consume; trying again");
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = self.clock.sleep(wait) => {}
                 }
             }
         }
@@ -139,19 +163,17 @@ impl Runner {
         }
     }
 
-    async fn consume<H: Handler>(
+    /// Takes messages until stopped, or until the broker gives none any more.
+    async fn take<H: Handler>(
         &self,
-        consumer: Consumer,
-        handler: &Arc<H>,
-        work: &TaskTracker,
-        permits: &Arc<Semaphore>,
+        mut messages: pull::Stream,
+        in_hand: &InHand<H>,
         stop: &CancellationToken,
     ) -> Result<(), LogError> {
-        let mut messages = self.log.consume(consumer, &self.rules).await?;
         loop {
             let permit = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                permit = Arc::clone(permits).acquire_owned() => permit,
+                permit = Arc::clone(&in_hand.permits).acquire_owned() => permit,
             };
             let message = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
@@ -162,36 +184,49 @@ impl Runner {
                     }
                 },
             };
-            let (runner, handler) = (self.clone(), Arc::clone(handler));
-            work.spawn(async move {
-                runner.settle(handler, message).await;
+            let (runner, handler) = (self.clone(), Arc::clone(&in_hand.handler));
+            let failures = Arc::clone(&in_hand.failures);
+            in_hand.work.spawn(async move {
+                runner.settle(handler, message, &failures).await;
                 drop(permit);
             });
         }
     }
 
-    async fn settle<H: Handler>(&self, handler: Arc<H>, raw: JetStreamMessage) {
-        let Some(message) = self.open(&raw) else {
+    async fn settle<H: Handler>(
+        &self,
+        handler: Arc<H>,
+        raw: JetStreamMessage,
+        failures: &Failures,
+    ) {
+        let Some(message) = self.open(&raw, failures) else {
             // Not from a consumer: nothing to acknowledge.
             return;
         };
         let message = Arc::new(message);
         let outcome = self.beat_while(&raw, handler, Arc::clone(&message)).await;
+        let (seq, attempts_max) = (message.recorded.seq, u64::from(self.rules.attempts_max));
+        if let Outcome::Retry(_) | Outcome::RetryAt(..) = outcome {
+            failures.add(seq);
+        }
         let answer = match outcome {
             Outcome::Done => {
                 self.forget(H::STAGE, &message).await;
                 AckKind::Ack
             }
             Outcome::SetAside(reason) => self.set_aside(H::STAGE, &message, reason).await,
-            Outcome::Retry(why) | Outcome::RetryAt(_, why)
-                if message.delivered >= u64::from(self.rules.attempts_max) =>
-            {
+            Outcome::Retry(why) | Outcome::RetryAt(_, why) if message.attempt >= attempts_max => {
                 self.set_aside(H::STAGE, &message, format!("gave up: {why}"))
                     .await
             }
             Outcome::Retry(why) | Outcome::Later(why) => self.again(H::STAGE, &message, None, &why),
-            Outcome::RetryAt(wait, why) => self.again(H::STAGE, &message, Some(wait), &why),
+            Outcome::RetryAt(wait, why) | Outcome::LaterAt(wait, why) => {
+                self.again(H::STAGE, &message, Some(wait), &why)
+            }
         };
+        if let AckKind::Ack = answer {
+            failures.forget(seq);
+        }
         if let Err(error) = raw.ack_with(answer).await {
             // A lost acknowledgement only costs a redelivery, and the log answers that.
             tracing::debug!(stage = H::STAGE, %error, "could not acknowledge");
@@ -220,11 +255,13 @@ impl Runner {
         }
     }
 
-    fn open(&self, raw: &JetStreamMessage) -> Option<Message> {
+    fn open(&self, raw: &JetStreamMessage, failures: &Failures) -> Option<Message> {
         let delivered = u64::try_from(raw.info().ok()?.delivered).unwrap_or(1);
+        let recorded = Recorded::delivered(raw)?.original();
         Some(Message {
-            recorded: Recorded::delivered(raw)?.original(),
             delivered,
+            attempt: 1 + failures.of(recorded.seq),
+            recorded,
         })
     }
 

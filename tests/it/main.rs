@@ -32,6 +32,7 @@ mod prompt;
 mod races;
 mod reconcile;
 mod recover;
+mod runner;
 mod schema;
 mod scripted_kling;
 mod sim;

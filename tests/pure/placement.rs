@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use kling_relay::decide::placement::{
-    BAD_CONTENT_DELIVERIES_MAX, Next, OutputKind, Trouble, after_trouble, by_expiry, expires_at,
+    BAD_CONTENT_ATTEMPTS_MAX, Next, OutputKind, Trouble, after_trouble, by_expiry, expires_at,
     extension, key, same_again, wanted,
 };
 use kling_relay::model::ids::{TaskId, Tenant};
@@ -146,7 +146,7 @@ fn trouble_leads_to_the_documented_step() {
     check_next(
         Trouble::BadContent,
         false,
-        BAD_CONTENT_DELIVERIES_MAX,
+        BAD_CONTENT_ATTEMPTS_MAX,
         Next::SetAside,
     );
 }

@@ -50,7 +50,7 @@ pub struct Runner {
     pub ack_wait: Duration,
     /// Messages in hand at once, per stage.
     pub in_flight_max: usize,
-    /// Deliveries before a message is set aside.
+    /// Failed tries before a message is set aside; waiting for the broker is none.
     pub attempts_max: u32,
     /// First wait before a message is tried again; doubles, with jitter.
     #[serde(with = "super::super::duration")]

@@ -14,7 +14,7 @@ use crate::model::ledger::{LedgerKey, LedgerOwner};
 
 mod consumers;
 
-pub use self::consumers::{Consumer, consumer};
+pub use self::consumers::{Consumer, ack_pending_max, consumer};
 pub(super) use super::ensure::ensure_consumer;
 pub use super::ensure::{TopologyError, compare, ensure, open};
 

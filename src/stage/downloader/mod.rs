@@ -100,7 +100,7 @@ impl Handler for Downloader {
             }
         }
         match self
-            .bring_all(&loaded, &event, wanted, message.delivered)
+            .bring_all(&loaded, &event, wanted, message.attempt)
             .await
         {
             Ok(assets) => self.commit(loaded, assets).await,
@@ -126,12 +126,12 @@ impl Downloader {
         loaded: &Loaded,
         event: &TaskEvent,
         wanted: Vec<Wanted>,
-        delivered: u64,
+        attempt: u64,
     ) -> Result<Vec<Asset>, Outcome> {
         let task_id = &loaded.task.task_id;
         let (mut stored, mut failed) = self.bring(task_id, wanted).await;
         let is_gone =
-            |failed: &NotStored| after_trouble(failed.trouble, false, delivered) == Next::AskKling;
+            |failed: &NotStored| after_trouble(failed.trouble, false, attempt) == Next::AskKling;
         if failed.iter().any(is_gone) {
             let (gone, others): (Vec<_>, Vec<_>) = failed.into_iter().partition(is_gone);
             let (again, lost) = self.ask_kling(loaded, event, gone).await?;
@@ -139,7 +139,7 @@ impl Downloader {
             stored.extend(more);
             failed = others.into_iter().chain(lost).chain(still).collect();
         }
-        if let Some(outcome) = Self::outcome(task_id, &failed, delivered) {
+        if let Some(outcome) = Self::outcome(task_id, &failed, attempt) {
             return Err(outcome);
         }
         stored.sort_by_key(|(n, _)| *n);
@@ -211,11 +211,11 @@ impl Downloader {
     }
 
     /// Says what becomes of the message; `None` if nothing failed.
-    fn outcome(task_id: &TaskId, failed: &[NotStored], delivered: u64) -> Option<Outcome> {
+    fn outcome(task_id: &TaskId, failed: &[NotStored], attempt: u64) -> Option<Outcome> {
         if failed.is_empty() {
             return None;
         }
-        let next = |failed: &NotStored| after_trouble(failed.trouble, true, delivered);
+        let next = |failed: &NotStored| after_trouble(failed.trouble, true, attempt);
         // What passes comes first: a person should see a task once, with all that is left of it.
         let passing = failed.iter().find(|failed| next(failed) != Next::SetAside);
         let shown = passing.or(failed.first())?;

@@ -110,13 +110,14 @@ impl World {
             .unwrap();
     }
 
-    /// Delivers `succeeded`.
-    pub(crate) async fn handle(&self, delivered: u64) -> Outcome {
+    /// Delivers `succeeded`, as this try.
+    pub(crate) async fn handle(&self, attempt: u64) -> Outcome {
         let recorded = self.last(EventKind::Succeeded).await.unwrap();
         self.downloader
             .handle(&Message {
                 recorded,
-                delivered,
+                delivered: attempt,
+                attempt,
             })
             .await
     }

@@ -146,6 +146,7 @@ async fn close(log: &Log, money: &Money, id: &TaskId, case: &Case) {
     let message = Message {
         recorded,
         delivered: 1,
+        attempt: 1,
     };
     let accountant = Accountant::new(log.clone(), money.clone());
     for _ in 0..2 {
@@ -259,6 +260,7 @@ async fn an_end_of_a_task_that_is_gone_is_set_aside() {
     let mut message = Message {
         recorded: log.last(&id, EventKind::Requested).await.unwrap().unwrap(),
         delivered: 1,
+        attempt: 1,
     };
     let accountant = Accountant::new(log.clone(), money.clone());
     let early = accountant.handle(&message).await;

@@ -135,6 +135,12 @@ impl Consumer {
     }
 }
 
+/// Returns how many messages of one consumer are unacknowledged at once, over all replicas.
+#[must_use]
+pub fn ack_pending_max(runner: &config::Runner) -> usize {
+    runner.in_flight_max.saturating_mul(ACK_PENDING_FACTOR)
+}
+
 /// Returns what a durable consumer must be, in the broker's own words.
 ///
 /// `max_deliver` is unlimited, since a message that reached a bound would stop without a word; the
@@ -150,7 +156,7 @@ pub fn consumer(consumer: Consumer, runner: &config::Runner) -> Value {
         "max_deliver": -1,
         "filter_subjects": consumer.filters(),
         "replay_policy": "instant",
-        "max_ack_pending": runner.in_flight_max.saturating_mul(ACK_PENDING_FACTOR),
+        "max_ack_pending": ack_pending_max(runner),
         "inactive_threshold": 0,
         "headers_only": false,
         "mem_storage": false,
