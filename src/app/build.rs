@@ -234,7 +234,7 @@ pub(super) fn retrier(config: &Config, intake: &Intake) -> Retrier {
     let retry = &config.retry;
     let policy = RetryPolicy {
         generation_max: retry.generation_max,
-        service_max: retry.service_max,
+        unknown_max: retry.unknown_max,
         backoff_base: retry.backoff_base,
         backoff_cap: retry.backoff_cap,
     };

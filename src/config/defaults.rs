@@ -245,7 +245,7 @@ impl Default for Retry {
     fn default() -> Self {
         Self {
             generation_max: 0,
-            service_max: 0,
+            unknown_max: 0,
             backoff_base: Duration::from_secs(30),
             backoff_cap: Duration::from_secs(1_800),
         }

@@ -181,7 +181,11 @@ fn plain(
     NewEvent::plain(kind, 1, task)
 }
 
-/// Kling gives a failed task words and no code.
+/// The code of a task that Kling took and could not make, whatever stands behind it.
+pub const KLING_FAILED: &str = "kling-failed";
+
+/// Kling gives a failed task words and no code. What passes must be known to pass: behind words
+/// that nobody knows may stand a policy.
 ///
 /// Source: platform reference 4 and 8.
 fn failure(message: &str) -> TaskError {
@@ -196,8 +200,13 @@ fn failure(message: &str) -> TaskError {
         "policies",
         "content security",
         "prohibited",
+        "violat",
+        "inappropriate",
+        "nsfw",
+        "copyright",
         "风控",
         "敏感",
+        "违规",
     ]);
     // The input itself is wrong.
     let input = says(&[
@@ -207,19 +216,28 @@ fn failure(message: &str) -> TaskError {
         "unsupported",
         "invalid",
     ]);
-    let message = if message.is_empty() {
-        "Kling gave no reason".to_owned()
-    } else {
-        message.to_owned()
+    let passes = says(&[
+        "get the contents of the file",
+        "internal",
+        "time out",
+        "timed out",
+        "timeout",
+        "busy",
+        "unavailable",
+        "try again",
+    ]);
+    let message = match message {
+        "" => "Kling gave no reason",
+        words => words,
+    };
+    let code = match (moderation, input) {
+        (true, _) => "moderation",
+        (false, true) => "invalid-request",
+        (false, false) => KLING_FAILED,
     };
     TaskError {
-        code: if moderation {
-            "moderation"
-        } else {
-            "kling-failed"
-        }
-        .to_owned(),
-        message,
-        retryable: !moderation && !input,
+        code: code.to_owned(),
+        message: message.to_owned(),
+        retryable: passes && code == KLING_FAILED,
     }
 }

@@ -5,6 +5,7 @@ mod a_task;
 mod addresses;
 mod admission;
 mod advice;
+mod again;
 mod any_request;
 mod auth;
 mod budget_day;

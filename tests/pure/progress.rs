@@ -121,10 +121,14 @@ fn a_failure_says_why_and_whether_to_try_again() {
     check(unreachable, "kling-failed", true);
     check(
         "Image resolution must be at least 300px",
-        "kling-failed",
+        "invalid-request",
         false,
     );
-    check("", "kling-failed", true);
+    check("Internal error, please try again", "kling-failed", true);
+    check("This violates our terms. Try again.", "moderation", false);
+    // Nobody knows what stands behind it.
+    check("", "kling-failed", false);
+    check("the stars are not right", "kling-failed", false);
 }
 
 #[test]

@@ -258,7 +258,7 @@ fn counts_and_waits(config: &Config, found: &mut Findings) {
 fn retry(retry: &Retry, found: &mut Findings) {
     for (key, retries) in [
         ("retry.generation_max", retry.generation_max),
-        ("retry.service_max", retry.service_max),
+        ("retry.unknown_max", retry.unknown_max),
     ] {
         found.require(retries <= 5, key, retries, "at most 5: each spends again");
     }

@@ -58,10 +58,10 @@ pub enum Thresholds {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retry {
-    /// Retries of a task that Kling took and could not make; 0 for none.
+    /// Retries of a task that Kling could not make, for a reason that passes; 0 for none.
     pub generation_max: u32,
-    /// Retries of a task that Kling would not take for a reason that passes; 0 for none.
-    pub service_max: u32,
+    /// Retries of a task that Kling could not make, for a reason that nobody knows; 0 for none.
+    pub unknown_max: u32,
     /// First wait; doubles with each retry.
     #[serde(with = "super::super::duration")]
     pub backoff_base: Duration,

@@ -84,7 +84,7 @@ impl Handler for Retrier {
             Ok(event) => event.task,
             Err(error) => return error.into(),
         };
-        match wait_before_retry(&failed, &self.policy) {
+        match wait_before_retry(&failed, &self.policy, self.intake.clock.now()) {
             Some(wait) => {
                 let wait = SignedDuration::try_from(wait).unwrap_or_default();
                 let not_before = failed.occurred_at.saturating_add(wait);

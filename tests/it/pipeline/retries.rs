@@ -40,7 +40,7 @@ async fn retry_of(world: &World, parent: &TaskId) -> Task {
 async fn a_failed_generation_is_tried_again_with_its_own_hold() {
     let options = policy(2).sim(|sim| {
         for create in [1, 2] {
-            let tags = "fail".to_owned();
+            let tags = "fail=input".to_owned();
             sim.faults.script.push(ScriptedFault { create, tags });
         }
     });
@@ -62,11 +62,13 @@ async fn policy_input_and_the_last_try_are_never_tried_again() {
     let requests = [
         video("fail=moderation"),
         legacy_video("fail=size"),
+        // Words that nobody knows: a policy may stand behind them.
         video("fail"),
+        video("fail=input"),
     ];
     let ids = world.submit_all(&requests).await;
     world.finished(&ids).await;
-    let last = retry_of(&world, &ids[2]).await;
+    let last = retry_of(&world, &ids[3]).await;
     assert_eq!(last.status, Status::Failed);
     // Everything is drained when the world stops, and its laws count the creates.
     world.stop(Expected::default()).await;
@@ -76,7 +78,7 @@ async fn policy_input_and_the_last_try_are_never_tried_again() {
 async fn without_money_there_is_no_retry() {
     // The first task's own bill leaves nothing.
     let options = policy(1).sim(|sim| {
-        let tags = "fail,billing=amount:9".to_owned();
+        let tags = "fail=input,billing=amount:9".to_owned();
         sim.faults.script.push(ScriptedFault { create: 1, tags });
     });
     let options = options.service(|config| {
@@ -95,7 +97,7 @@ async fn without_money_there_is_no_retry() {
 #[tokio::test(flavor = "multi_thread")]
 async fn retries_are_off_by_default() {
     let world = World::start(Options::default()).await;
-    let id = world.submit(&video("fail")).await;
+    let id = world.submit(&video("fail=input")).await;
     world.finished(std::slice::from_ref(&id)).await;
     world.stop(Expected::default()).await;
 }

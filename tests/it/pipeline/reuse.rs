@@ -214,7 +214,7 @@ async fn when_one_fails_the_next_is_made_and_the_others_join_it() {
 async fn a_retry_is_answered_by_what_was_made_meanwhile() {
     let options = Options::default()
         .sim(|sim| {
-            let tags = "fail".to_owned();
+            let tags = "fail=input".to_owned();
             sim.faults.script = vec![ScriptedFault { create: 1, tags }];
         })
         .service(|config| config.retry.generation_max = 1);
