@@ -69,6 +69,17 @@ pub enum ObservedStatus {
     Failed,
 }
 
+impl ObservedStatus {
+    /// Tells whether it is an end.
+    #[must_use]
+    pub fn is_terminal(self) -> bool {
+        match self {
+            Self::Submitted | Self::Processing => false,
+            Self::Succeeded | Self::Failed => true,
+        }
+    }
+}
+
 /// What Kling said of one task at one time, in our words.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observation {

@@ -27,6 +27,8 @@ use crate::telemetry;
 pub const REREAD_EVERY: Duration = Duration::from_secs(10);
 /// Tasks whose last re-read is remembered; beyond it the oldest are forgotten.
 const REREADS_REMEMBERED_MAX: usize = 50_000;
+/// How far a look-up may lag behind an unsigned callback; a later one has the last word.
+const LAG_MAX: SignedDuration = SignedDuration::from_secs(5);
 /// How much later than a callback's arrival a re-read must have begun to answer for it: the arrival
 /// is told by the broker's clock, the re-read by ours.
 const COVER_MARGIN: SignedDuration = SignedDuration::from_secs(2);
@@ -64,6 +66,8 @@ struct Sight {
     came_by: Proof,
     /// Whether Kling was asked again for what is missing, and had no more to say.
     asked: bool,
+    /// Whether Kling was asked about an ending so soon that its answer may lag behind it.
+    lags: bool,
     stored_at: Timestamp,
 }
 
@@ -110,9 +114,14 @@ impl Handler for Completer {
             proof,
             came_by: proof,
             asked: false,
+            lags: false,
             stored_at,
         };
         match self.decide(loaded, &mut sight).await {
+            Ok(Outcome::Done) if sight.lags => {
+                let why = format!("Kling does not show the end of task {} yet", sight.task_id);
+                Outcome::RetryAt(REREAD_EVERY, why)
+            }
             Ok(outcome) => {
                 if sight.asked && outcome == Outcome::Done {
                     self.rereads.applied(&sight.task_id);
@@ -154,7 +163,11 @@ impl Completer {
                 return Ok(decided("not-bound", Outcome::SetAside(reason)));
             }
             Belief::ReReadFirst => {
+                let says_ended = sight.observation.status.is_terminal();
                 self.ask(&loaded, sight, QueryReason::Confirm).await?;
+                let age = self.clock.now().duration_since(sight.stored_at);
+                let lags = says_ended && !sight.observation.status.is_terminal();
+                sight.lags = lags && age < LAG_MAX;
             }
         }
         loop {
@@ -226,7 +239,7 @@ impl Completer {
             Permit::Covered => return Err(Stop::NoNews(decided("covered", Outcome::Done))),
             Permit::Wait(wait) => {
                 let why = format!("task {} was re-read a moment ago", sight.task_id);
-                return Err(Stop::Ends(Outcome::RetryAt(wait, why)));
+                return Err(Stop::Ends(Outcome::LaterAt(wait, why)));
             }
         }
         let look_up = look_up(&loaded.task, &self.kling);
@@ -237,7 +250,6 @@ impl Completer {
         {
             Ok(mut answers) => answers.pop(),
             Err(failure) => {
-                self.rereads.forget(&sight.task_id);
                 let why = format!("task {} cannot be re-read: {failure}", sight.task_id);
                 return Err(Stop::Ends(Outcome::Retry(why)));
             }
@@ -354,11 +366,6 @@ impl Rereads {
         if let Some(reread) = self.lock().get_mut(task_id) {
             reread.applied = true;
         }
-    }
-
-    /// Lets the next try ask at once: the query failed.
-    fn forget(&self, task_id: &TaskId) {
-        self.lock().remove(task_id);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<TaskId, Reread>> {

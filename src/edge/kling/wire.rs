@@ -217,7 +217,7 @@ fn observe(
         field: status,
         expected: "submitted, processing, succeeded or failed",
     })?;
-    let ended = matches!(status, ObservedStatus::Succeeded | ObservedStatus::Failed);
+    let ended = status.is_terminal();
     let message = text(object, &[message]).unwrap_or_default();
     Ok(Observation {
         kling_task_id,

@@ -7,7 +7,7 @@ use crate::decide::reconcile::{DayBooks, SeenTask, Whose};
 use crate::edge::kling::client::{PageOf, QueryReason, Span};
 use crate::edge::kling::wire::{Entry, RecordSource, Terms};
 use crate::model::ids::{Day, KlingTaskId};
-use crate::model::observation::{Observation, ObservedStatus};
+use crate::model::observation::Observation;
 use crate::model::reply::CallFailure;
 use crate::model::task::Generation;
 
@@ -191,13 +191,7 @@ fn endless(what: &str, page: u32) -> AuditError {
 fn seen(entry: Entry) -> Option<SeenTask> {
     let kling_task_id = KlingTaskId::parse(entry.kling_id.as_deref()?).ok()?;
     let observation = entry.observation.ok();
-    let ended = |seen: &Observation| {
-        let ended = matches!(
-            seen.status,
-            ObservedStatus::Succeeded | ObservedStatus::Failed
-        );
-        ended.then_some(seen.updated_at).flatten()
-    };
+    let ended = |seen: &Observation| seen.status.is_terminal().then_some(seen.updated_at)?;
     Some(SeenTask {
         kling_task_id,
         external_id: entry.external_id,

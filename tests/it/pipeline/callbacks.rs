@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kling_relay::model::task::Status;
+use kling_relay::sim::{Forgery, ForgeryKind};
 use serde_json::Value;
 
 use crate::world::{Expected, Options, World, legacy_video, video};
@@ -77,6 +78,29 @@ async fn an_unsigned_completion_is_confirmed_by_one_question() {
     assert!(ended.values().all(|task| task.status == Status::Succeeded));
     let stats = world.stop(Expected::default()).await;
     assert_eq!(stats.queries.total(), 6, "one each: {:?}", stats.queries);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_up_that_lags_behind_an_unsigned_end_is_asked_once_more() {
+    let world = World::start(Options::default()).await;
+    let id = world.submit(&video("stuck,callback=drop@terminal")).await;
+    world.reaches(&id, Status::Processing).await;
+    // The callback is ahead of what Kling shows, and nothing else will ever tell.
+    let forgery = Forgery {
+        kind: ForgeryKind::Unsigned,
+        external_id: Some(id.to_string()),
+        url: None,
+        video_url: "https://localhost:1/nowhere.mp4".to_owned(),
+    };
+    let control = world.control();
+    assert_eq!(control.forge(&forgery).await.unwrap(), "200");
+    let asked = async || world.stats().queries.total() == 1;
+    crate::broker::until("Kling is asked", Duration::from_secs(5), asked).await;
+    assert!(control.finish(id.as_str()));
+    let ended = world.finished(std::slice::from_ref(&id)).await;
+    assert_eq!(ended[&id].status, Status::Succeeded);
+    let stats = world.stop(Expected::default()).await;
+    assert_eq!(stats.queries.total(), 2, "{:?}", stats.queries);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -102,6 +102,25 @@ async fn a_leaked_path_buys_one_question_in_ten_seconds_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_question_that_kling_refuses_is_not_asked_again_at_once() {
+    let world = World::start(Options::default()).await;
+    let id = world.submit(&video("stuck,lookup=1304x50")).await;
+    world.reaches(&id, Status::Processing).await;
+    let (trap, control) = (Trap::set(), world.control());
+    for _ in 0..8 {
+        forge(&control, ForgeryKind::Unsigned, &id, &trap).await;
+    }
+    let asked = async || world.stats().queries.total() > 0;
+    crate::broker::until("one question", Duration::from_secs(5), asked).await;
+    // After the end nobody asks any more.
+    assert!(control.finish(id.as_str()));
+    world.finished(std::slice::from_ref(&id)).await;
+    trap.must_be_empty();
+    let stats = world.stop(Expected::default()).await;
+    assert_eq!(stats.queries.total(), 1, "{:?}", stats.queries);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_signed_callback_about_another_task_is_set_aside() {
     let world = World::start(Options::default()).await;
     let id = world.submit(&video("stuck")).await;
