@@ -15,7 +15,7 @@ impl Log {
         let relay = &mut event.body.task.relay;
         relay.requested_seq = on.requested_seq();
         relay.expires_at = relay.expires_at.max(on.task.relay.expires_at);
-        self.event_message(on.seq, event, id, on.traceparent())
+        self.event_message(on.seq, event, id, on.traceparent(), on.life_seconds())
     }
 
     /// The one place where a message under `task.` is made: the expected subject is the task's
@@ -26,6 +26,7 @@ impl Log {
         mut event: NewEvent,
         id: &CommitId,
         traceparent: Option<&str>,
+        life_min_seconds: i64,
     ) -> Outgoing {
         let now = self.inner.clock.now();
         let relay = &mut event.body.task.relay;
@@ -34,7 +35,8 @@ impl Log {
         relay.expires_at = relay
             .expires_at
             .max(now.saturating_add(keep).unwrap_or(now));
-        let life = relay.expires_at.duration_since(now).as_secs().max(1);
+        let life = relay.expires_at.duration_since(now).as_secs();
+        let life = life.max(life_min_seconds).max(1);
         let task = &event.body.task;
         let mut headers = self.event_headers(
             &event.ce_id(),

@@ -34,11 +34,19 @@ pub struct Loaded {
     /// Its sequence in the stream.
     pub seq: u64,
     traceparent: Option<String>,
+    /// How long the broker keeps the last event from when it was stored, seconds.
+    life_seconds: i64,
 }
 
 impl Loaded {
     pub(super) fn traceparent(&self) -> Option<&str> {
         self.traceparent.as_deref()
+    }
+
+    /// What follows must live as long from when it is stored, or this event would be the last one
+    /// again: the broker counts lives by its own clock, whatever ours has said meanwhile.
+    pub(super) fn life_seconds(&self) -> i64 {
+        self.life_seconds
     }
 
     /// Returns the sequence of the task's `requested`.
@@ -273,6 +281,7 @@ pub(super) fn loaded(found: &Recorded) -> Result<Loaded, LogError> {
         kind: found.task_subject().map(|(_, kind)| kind),
         seq: found.seq,
         traceparent: found.traceparent().map(str::to_owned),
+        life_seconds: found.life_seconds(),
     })
 }
 

@@ -146,6 +146,15 @@ impl Recorded {
         self.header(TRACEPARENT)
     }
 
+    /// Returns how long the broker keeps it from when it was stored, seconds; 0 if it does not say.
+    #[must_use]
+    pub fn life_seconds(&self) -> i64 {
+        let life = self
+            .header(wire::TTL)
+            .and_then(|life| life.strip_suffix('s'));
+        life.and_then(|life| life.parse().ok()).unwrap_or(0)
+    }
+
     /// Returns the sequence and subject that its writer expected to be the last, for audits.
     #[must_use]
     pub fn expected(&self) -> Option<(u64, &str)> {

@@ -36,7 +36,10 @@ pub(super) fn messages(
         let event = planned.event.clone();
         messages.push(match &planned.on {
             Some(on) => log.next_event(on, event, &cause.commit_id),
-            None => log.event_message(0, event, &cause.commit_id, cause.traceparent.as_deref()),
+            None => {
+                let traceparent = cause.traceparent.as_deref();
+                log.event_message(0, event, &cause.commit_id, traceparent, 0)
+            }
         });
     }
     messages
