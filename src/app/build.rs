@@ -194,11 +194,11 @@ fn reuse_rules(config: &Config) -> ReuseRules {
 }
 
 /// Makes the stage that posts alerts; without an address it only takes note of them.
-pub(super) fn alerter(config: &Config) -> anyhow::Result<Alerter> {
+pub(super) fn alerter(config: &Config, clock: &Clock) -> anyhow::Result<Alerter> {
     let (budget, environment) = (&config.budget, &config.environment);
     let hook = budget.alert_hook.as_ref();
     let hook = hook.map(|url| AlertHook::new(url, budget.alert_hook_timeout));
-    Ok(Alerter::new(hook.transpose()?, environment))
+    Ok(Alerter::new(hook.transpose()?, clock.clone(), environment))
 }
 
 pub(super) fn intake(config: &Config, edges: &Edges, views: &Views) -> anyhow::Result<Intake> {

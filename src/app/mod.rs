@@ -357,7 +357,7 @@ impl Wiring<'_> {
             .context("the accountant has no money writer")?;
         let accountant = Arc::new(Accountant::new(self.edges.log.clone(), money));
         let digest = build::digest(self.config, self.edges);
-        let alerter = Arc::new(build::alerter(self.config)?);
+        let alerter = Arc::new(build::alerter(self.config, &self.edges.clock)?);
         let (runner, stop) = (self.runner.clone(), self.stop.clone());
         self.supervisor.clone().keep(move || {
             let (runner, handler, stop) = (runner.clone(), alerter.clone(), stop.clone());

@@ -1,20 +1,26 @@
 //! Budget alerts to people: each is posted once to the configured address.
 //!
 //! It runs without an address as well, and takes note of the alerts then: an address that is set
-//! later is not told of every alert of the past.
+//! later is not told of every alert of the past, nor is one whose consumer begins anew.
 
+use jiff::SignedDuration;
 use rust_decimal::Decimal;
 use serde::Serialize;
 
 use crate::edge::alert_hook::AlertHook;
+use crate::edge::clock::Clock;
 use crate::model::ledger::BudgetAlert;
 use crate::stage::runner::{Handler, Message, Outcome};
 use crate::telemetry;
+
+/// An older alert is no news to anybody.
+const AGE_MAX: SignedDuration = SignedDuration::from_hours(24);
 
 /// Posts budget alerts.
 #[derive(Debug)]
 pub struct Alerter {
     hook: Option<AlertHook>,
+    clock: Clock,
     environment: String,
 }
 
@@ -30,9 +36,10 @@ struct Notice<'a> {
 impl Alerter {
     /// Makes the stage; the environment's name stands in what it posts.
     #[must_use]
-    pub fn new(hook: Option<AlertHook>, environment: &str) -> Self {
+    pub fn new(hook: Option<AlertHook>, clock: Clock, environment: &str) -> Self {
         Self {
             hook,
+            clock,
             environment: environment.to_owned(),
         }
     }
@@ -49,6 +56,10 @@ impl Handler for Alerter {
         let Some(hook) = &self.hook else {
             return Outcome::Done;
         };
+        let age = self.clock.now().duration_since(message.recorded.stored_at);
+        if age > AGE_MAX {
+            return Outcome::Done;
+        }
         let notice = Notice {
             text: text(&alert, &self.environment),
             environment: &self.environment,

@@ -86,7 +86,10 @@ impl Reconciler {
     }
 
     async fn sweeps(&self, stop: CancellationToken) {
-        self.views.caught_up().await;
+        let caught_up = self.views.caught_up();
+        if stop.run_until_cancelled(caught_up).await.is_none() {
+            return;
+        }
         let mut asked = HashMap::new();
         while !stop.is_cancelled() {
             tokio::select! {

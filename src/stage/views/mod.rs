@@ -66,6 +66,8 @@ pub struct OpenTask {
     shares: Option<ShortKey>,
     /// Whether a stored result answers it: it is never made.
     answered: bool,
+    /// Whether its history was rebuilt: it is never made.
+    rebuilt: bool,
 }
 
 /// What the task list needs of any task: enough to filter, the rest is read from the log.
@@ -215,28 +217,24 @@ impl Fold {
         window: Option<&OffPeak>,
         in_hand: impl Fn(&TaskId) -> bool,
     ) -> Dispatchable {
-        let Dispatchable {
-            mut waiting,
-            mut in_use,
-            mut answered,
-        } = Dispatchable::default();
+        let mut found = Dispatchable::default();
         let mut turns = Turns::at(self, now, reuse, window);
         for task in self.open.values().filter(|task| !in_hand(&task.task_id)) {
             let claimed = task.claimed_until.filter(|until| *until > now);
             let counted = task.status.is_at_kling() || claimed.is_some() || task.may_exist;
             if counted {
-                in_use.take(&task.task_id.tenant(), &task.slots);
+                found.in_use.take(&task.task_id.tenant(), &task.slots);
             }
-            if task.status.is_at_kling() {
+            if task.status.is_at_kling() || task.rebuilt {
                 continue;
             }
             let earliest = claimed.or(task.not_before);
             match turns.of(task) {
-                _ if task.answered => answered.push(task.task_id.clone()),
-                Turn::Answered if !counted => answered.push(task.task_id.clone()),
+                _ if task.answered => found.answered.push(task.task_id.clone()),
+                Turn::Answered if !counted => found.answered.push(task.task_id.clone()),
                 Turn::Wait if !counted => {}
                 // Once a create may have reached Kling, the task goes its own way.
-                Turn::Make | Turn::Wait | Turn::Answered => waiting.push(Waiting {
+                Turn::Make | Turn::Wait | Turn::Answered => found.waiting.push(Waiting {
                     task_id: task.task_id.clone(),
                     tenant: task.task_id.tenant(),
                     slots: task.slots.clone(),
@@ -246,11 +244,7 @@ impl Fold {
                 }),
             }
         }
-        Dispatchable {
-            waiting,
-            in_use,
-            answered,
-        }
+        found
     }
 
     /// Counts the open tasks by status.
@@ -281,6 +275,7 @@ fn open_task(task: &Task, requested_seq: u64) -> OpenTask {
         stalled_at: task.relay.stalled_at,
         shares: short_key(&task.relay.reuse.key).filter(|_| task.relay.reuse.asked),
         answered: task.reused_from.is_some(),
+        rebuilt: task.relay.rebuilt,
     }
 }
 
