@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use kling_relay::edge::nats::Broker;
 use kling_relay::edge::nats::log::Log;
 use kling_relay::edge::nats::money::repair::{orphans, repair};
 use kling_relay::edge::nats::money::{Money, MoneyRules};
@@ -15,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Node, config, open, until};
 use crate::kit::{
-    account_key, audit, audit_torn, billed, count, end, everything, fresh_task_id, key, limits,
-    new_task, video,
+    account_key, audit, audit_torn, billed, count, end, everything, fresh_task_id, fresh_tasks,
+    key, limits, new_task, video,
 };
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -238,6 +239,71 @@ async fn settlement_without_its_event_is_taken_back_and_settled_again() {
     money.settle(&on, closing).await.expect("settled");
     assert_eq!(held(&money).await, (0, 0));
     assert_eq!(audit_torn(&everything(&log).await), 1);
+}
+
+/// The greatest batch there is, torn before its first event. A full callback stream is no reason to
+/// leave the books wrong.
+#[tokio::test]
+async fn all_of_a_large_batch_is_taken_back_at_one_start() {
+    let mut node = Node::start();
+    let nats = kling_relay::config::Nats {
+        callbacks_max_bytes: 1 << 20,
+        ..config(1)
+    };
+    let (broker, log) = open(&node.endpoint(), &nats).await;
+    let roomy = MoneyRules {
+        account_limits: Some(limits(10_000)),
+        ..MoneyRules::new(limits(10_000))
+    };
+    let start = async || {
+        let money = Money::start(log.clone(), roomy.clone(), CancellationToken::new()).await;
+        money.expect("a writer")
+    };
+    let money = start().await;
+    let kept = new_task(&fresh_task_id(), video(5));
+    money.accept(vec![kept], DEADLINE).await.expect("accepted");
+    let many = fresh_tasks(topology::ACCEPT_TASKS_MAX, video(3));
+    let accepted = money.accept(many.clone(), DEADLINE).await;
+    let first = accepted.expect("accepted")[0];
+    assert_eq!(held(&money).await, (905, 905));
+    drop(money);
+    fill_callbacks(&broker).await;
+    // Nobody's writer runs but the one that starts.
+    power_cut(&mut node, &log, first).await;
+    assert_eq!(orphans(&everything(&log).await).len(), 600);
+    let money = start().await;
+    assert_eq!(held(&money).await, (5, 5));
+    let messages = everything(&log).await;
+    assert_eq!(audit_torn(&messages), 1);
+    for key in [key(), account_key()] {
+        assert_eq!(count(&messages, &key, EntryKind::Adjustment), 300);
+    }
+    // The repair itself can be torn: what it took back stays so, and the rest follows.
+    let last = messages.last().expect("messages").seq;
+    drop(money);
+    power_cut(&mut node, &log, last - 100).await;
+    let money = start().await;
+    assert_eq!(held(&money).await, (5, 5));
+    assert_eq!(audit_torn(&everything(&log).await), 2);
+    // The caller repeats what was never answered.
+    money.accept(many, DEADLINE).await.expect("accepted");
+    assert_eq!(held(&money).await, (905, 905));
+}
+
+/// Leaves no room among the callbacks, not even for a probe.
+async fn fill_callbacks(broker: &Broker) {
+    let subject = topology::callback_subject("acme", "any");
+    for size in [100_000, 10_000, 1_000, 10] {
+        until("the callback stream is full", DEADLINE, async || {
+            let stored = broker
+                .client()
+                .request(subject.clone(), vec![0; size].into());
+            let answer = stored.await.expect("an answer").payload;
+            let answer: serde_json::Value = serde_json::from_slice(&answer).expect("JSON");
+            answer.get("error").is_some()
+        })
+        .await;
+    }
 }
 
 #[tokio::test]

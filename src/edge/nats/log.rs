@@ -214,25 +214,31 @@ impl Log {
     /// # Errors
     /// [`LogError`] of the first stream that did not take it.
     pub async fn probe(&self) -> Result<(), LogError> {
+        self.probe_log().await?;
+        self.has_room(topology::LOG).await?;
         let instance = &self.inner.instance;
-        for (stream, subject) in [
-            (topology::LOG, topology::log_probe_subject(instance)),
-            (
-                topology::CALLBACKS,
-                topology::callbacks_probe_subject(instance),
-            ),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(wire::TTL, format!("{}s", topology::PROBE_TTL_SECONDS));
-            let message = Outgoing {
-                subject,
-                headers,
-                payload: bytes::Bytes::new(),
-            };
-            self.publish("probe", "store a probe", message).await?;
-            self.has_room(stream).await?;
-        }
-        Ok(())
+        self.store_probe(topology::callbacks_probe_subject(instance))
+            .await?;
+        self.has_room(topology::CALLBACKS).await
+    }
+
+    /// Publishes to the log's probe subject, and nothing more: what was begun before is stored, or
+    /// refused, once this is.
+    pub(super) async fn probe_log(&self) -> Result<(), LogError> {
+        let subject = topology::log_probe_subject(&self.inner.instance);
+        self.store_probe(subject).await
+    }
+
+    async fn store_probe(&self, subject: String) -> Result<(), LogError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(wire::TTL, format!("{}s", topology::PROBE_TTL_SECONDS));
+        let message = Outgoing {
+            subject,
+            headers,
+            payload: bytes::Bytes::new(),
+        };
+        let stored = self.publish("probe", "store a probe", message).await;
+        stored.map(|_| ())
     }
 
     async fn has_room(&self, stream: &'static str) -> Result<(), LogError> {

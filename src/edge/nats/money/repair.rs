@@ -1,53 +1,63 @@
 //! Repair of a torn batch: on a single node a power cut can leave half of one.
 //!
 //! Ledger entries stand before task events, so what can be left over is money without its event.
-//! Each such entry is taken back by an `adjustment`. Clusters propose a batch as a whole and have
-//! no torn ones. Source: broker reference 4.
+//! Each such entry is taken back by an `adjustment`, all of them in one batch; what is torn of that
+//! one again is right as it stands. Clusters propose a batch as a whole and have no torn ones.
+//! Source: broker reference 4.
 
 use std::collections::{HashMap, HashSet};
 
 use rust_decimal::Decimal;
 use serde_json::json;
 
-use super::fold::Cause;
+use super::fold::{Cause, Head, Heads};
 use super::message;
 use crate::decide::ledger::closes_task;
 use crate::edge::nats::log::{Log, LogError};
 use crate::edge::nats::record::Recorded;
-use crate::edge::nats::{topology, wire};
+use crate::edge::nats::topology;
+use crate::edge::nats::wire::{self, Outgoing, Refusal};
 use crate::model::event::EventKind;
 use crate::model::ids::TaskId;
 use crate::model::ledger::{Balance, EntryKind, LedgerEntry, LedgerKey};
 
-/// Looks again this often when other writers are at work on the same ledger.
+/// Rounds in a row that may come to nothing: other writers were first on the same ledgers.
 const TRIES_MAX: u32 = 20;
 
 /// Takes back the ledger entries of a torn batch, if there is one; returns how many.
 ///
 /// # Errors
-/// [`LogError`] when the log cannot be read or the adjustment not written.
+/// [`LogError`] when the log cannot be read or the adjustments not written.
 pub async fn repair(log: &Log) -> Result<usize, LogError> {
     if log.inner.replicas > 1 {
         return Ok(0);
     }
-    let mut repaired = 0;
-    for _ in 0..TRIES_MAX {
-        let before = orphans(&scan(log).await?);
-        if before.is_empty() {
+    // Where the window begins stays: what is written from now on must not push the rest of the
+    // batch out of sight.
+    let mut window = Vec::new();
+    read_on(log, &mut window, begin(log).await?).await?;
+    let before = orphans(&window);
+    if before.is_empty() {
+        return Ok(0);
+    }
+    // A batch that is being stored right now looks torn as well. Whatever was begun before
+    // the answer to a probe is complete after it; and one that begins only now is not torn either,
+    // so what is must have stood there before.
+    log.probe_log().await?;
+    let (mut repaired, mut in_vain) = (0, 0);
+    while in_vain < TRIES_MAX {
+        let next = window.last().map_or(1, |newest| newest.seq + 1);
+        read_on(log, &mut window, next).await?;
+        let mut torn = orphans(&window);
+        torn.retain(|orphan| before.contains(orphan));
+        torn.truncate(topology::BATCH_MESSAGES_MAX);
+        if torn.is_empty() {
             return Ok(repaired);
         }
-        // A batch that is being stored right now looks torn as well. Whatever was begun before
-        // the answer to a probe is complete after it.
-        log.probe().await?;
-        let window = scan(log).await?;
-        // One that begins only now is not torn either, so it must have stood in both scans.
-        let torn = orphans(&window)
-            .into_iter()
-            .find(|orphan| before.contains(orphan));
-        let Some(orphan) = torn else {
-            return Ok(repaired);
-        };
-        repaired += usize::from(take_back(log, &window, &orphan).await?);
+        match take_back(log, &window, &torn).await? {
+            true => (repaired, in_vain) = (repaired + torn.len(), 0),
+            false => in_vain += 1,
+        }
     }
     let operation = "repair a torn batch";
     Err(LogError::Unavailable { operation })
@@ -75,8 +85,12 @@ pub fn orphans(window: &[Recorded]) -> Vec<Orphan> {
     let mut taken_back = HashSet::new();
     let mut entries = Vec::new();
     for message in window {
+        // In a torn batch as well: each takes back one entry, with or without the others.
+        if let Some(entry) = reversed(message) {
+            taken_back.insert(entry);
+            continue;
+        }
         let Some((batch, _, last)) = message.batch() else {
-            taken_back.extend(reversed(message));
             continue;
         };
         if last {
@@ -117,75 +131,106 @@ fn reversed(message: &Recorded) -> Option<String> {
     reason.strip_prefix(REASON).map(str::to_owned)
 }
 
-/// Reads the newest messages, from the beginning of the first one's batch.
-async fn scan(log: &Log) -> Result<Vec<Recorded>, LogError> {
+/// Returns where the newest messages begin, with the whole batch of the first.
+async fn begin(log: &Log) -> Result<u64, LogError> {
     let last = log.last_sequence().await?;
-    let mut first = last.saturating_sub(topology::REPAIR_WINDOW - 1).max(1);
-    if let Some(message) = log.get(first).await?
-        && let Some((_, place, _)) = message.batch()
-    {
-        first = first.saturating_sub(place - 1).max(1);
-    }
-    let mut window: Vec<Recorded> = Vec::new();
-    while first <= last {
-        let query = json!({ "seq": first, "batch": 500, "next_by_subj": ">" });
+    let first = last.saturating_sub(topology::REPAIR_WINDOW - 1).max(1);
+    let message = log.get(first).await?;
+    let place = message.and_then(|message| Some(message.batch()?.1));
+    Ok(first.saturating_sub(place.unwrap_or(1) - 1).max(1))
+}
+
+/// Reads from a sequence on to the end.
+async fn read_on(log: &Log, window: &mut Vec<Recorded>, mut next: u64) -> Result<(), LogError> {
+    let last = log.last_sequence().await?;
+    while next <= last {
+        let query = json!({ "seq": next, "batch": 500, "next_by_subj": ">" });
         let page = log.read_direct("look for a torn batch", &query).await?;
         let Some(newest) = page.last() else {
             break;
         };
-        first = newest.seq + 1;
+        next = newest.seq + 1;
         window.extend(page);
     }
-    Ok(window)
+    Ok(())
 }
 
-/// Writes the adjustment; `false` when the ledger has moved on meanwhile.
-async fn take_back(log: &Log, window: &[Recorded], orphan: &Orphan) -> Result<bool, LogError> {
-    let Some((head, seq)) = log.ledger(&orphan.key).await? else {
+/// Writes the adjustments in one batch; `false` when a ledger has moved on meanwhile.
+async fn take_back(log: &Log, window: &[Recorded], torn: &[Orphan]) -> Result<bool, LogError> {
+    let Some(heads) = heads(log, window, torn).await? else {
         return Ok(false);
     };
-    // An adjustment by another process may stand behind the window.
-    if window.last().is_none_or(|newest| newest.seq < seq) {
-        return Ok(false);
-    }
-    let entry = adjustment(log, orphan, head.balance);
-    let cause = Cause {
-        commit_id: entry.commit_id.clone(),
-        traceparent: None,
-    };
-    let headers = message::entry_headers(log, &entry, &cause);
-    let subject = topology::ledger_subject(&orphan.key);
-    let message = log.money_message(subject, Some(seq), headers, &entry);
+    let batch = wire::fresh_id();
+    let messages = messages(log, torn, heads, &batch);
     let started = std::time::Instant::now();
     let inner = &log.inner;
-    let result = wire::publish(&inner.broker, message, inner.commit_timeout).await;
+    let result = wire::publish_batch(&inner.broker, &batch, messages, inner.commit_timeout).await;
     log.measure("money", started, &result);
     match result {
         Ok(ack) => {
             tracing::error!(
                 seq = ack.seq,
-                torn_seq = orphan.seq,
-                tenant.id = entry.tenant,
-                day = %entry.day,
+                torn_seq = torn.first().map(|orphan| orphan.seq),
+                entries = torn.len(),
                 "a torn batch was repaired: the machine of the broker lost power"
             );
             Ok(true)
         }
         // Unknown as well: the next look shows what became of it.
-        Err(wire::Refusal::Conflict { .. } | wire::Refusal::Unknown) => Ok(false),
+        Err(Refusal::Conflict { .. } | Refusal::Incomplete | Refusal::Unknown) => Ok(false),
         Err(refusal) => Err(LogError::of_refusal("repair a torn batch", refusal)),
     }
 }
 
-fn adjustment(log: &Log, orphan: &Orphan, mut balance: Balance) -> LedgerEntry {
+/// Reads where the ledgers stand; `None` if one does not stand within the window any more, since
+/// an adjustment by another process may be what stands behind it.
+async fn heads(log: &Log, window: &[Recorded], torn: &[Orphan]) -> Result<Option<Heads>, LogError> {
+    let newest = window.last().map_or(0, |newest| newest.seq);
+    let mut heads = Heads::new();
+    for orphan in torn {
+        if heads.contains_key(&orphan.key) {
+            continue;
+        }
+        match log.ledger(&orphan.key).await? {
+            Some((LedgerEntry { balance, .. }, seq)) if seq <= newest => {
+                heads.insert(orphan.key.clone(), Head { seq, balance });
+            }
+            Some(_) | None => return Ok(None),
+        }
+    }
+    Ok(Some(heads))
+}
+
+fn messages(log: &Log, torn: &[Orphan], mut heads: Heads, batch: &str) -> Vec<Outgoing> {
+    let mut checked = HashSet::new();
+    let mut messages = Vec::with_capacity(torn.len());
+    for orphan in torn {
+        let head = heads.entry(orphan.key.clone()).or_default();
+        let entry_id = format!("{batch}.{}", messages.len() + 1);
+        let entry = adjustment(log, orphan, entry_id, &head.balance);
+        head.balance.clone_from(&entry.balance);
+        let cause = Cause {
+            commit_id: entry.commit_id.clone(),
+            traceparent: None,
+        };
+        let headers = message::entry_headers(log, &entry, &cause);
+        let subject = topology::ledger_subject(&orphan.key);
+        let expected = checked.insert(&orphan.key).then_some(head.seq);
+        messages.push(log.money_message(subject, expected, headers, &entry));
+    }
+    messages
+}
+
+fn adjustment(log: &Log, orphan: &Orphan, entry_id: String, before: &Balance) -> LedgerEntry {
     let torn = &orphan.entry;
+    let mut balance = before.clone();
     if let Some(unit) = torn.unit {
         let unit_balance = balance.entry(unit).or_default();
         unit_balance.held = (unit_balance.held - torn.held_change).normalize();
         unit_balance.deducted = (unit_balance.deducted - torn.deducted_change).normalize();
     }
     LedgerEntry {
-        entry_id: format!("{}.1", wire::fresh_id()),
+        entry_id,
         kind: EntryKind::Adjustment,
         held_change: negated(torn.held_change),
         deducted_change: negated(torn.deducted_change),
