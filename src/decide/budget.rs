@@ -8,7 +8,7 @@ use rust_decimal::Decimal;
 use crate::decide::ledger::Limits;
 use crate::model::amount::Unit;
 use crate::model::ids::Day;
-use crate::model::ledger::LimitSetting;
+use crate::model::ledger::{LIMIT_RANGE, LimitSetting, is_limit};
 use crate::model::window::time_of_day;
 
 /// Returns the budget day of a moment: the latest date whose window has begun.
@@ -72,9 +72,9 @@ pub enum BudgetError {
         /// As written.
         unit: String,
     },
-    /// A limit below zero.
-    #[error("the limit of {unit} is {limit}; it must not be negative")]
-    Negative {
+    /// A limit that is none.
+    #[error("the limit of {unit} is {limit}; it must be {}", LIMIT_RANGE)]
+    OutOfRange {
         /// Of which unit.
         unit: Unit,
         /// As written.
@@ -97,7 +97,7 @@ fn units() -> String {
 /// A tenant's are `resolve(tenant's own, daily_limit over the book's)`.
 ///
 /// # Errors
-/// [`BudgetError`] for unknown units and negative limits.
+/// [`BudgetError`] for unknown units and limits out of range.
 pub fn resolve(
     setting: Option<&LimitSetting>,
     without: &Limits,
@@ -121,8 +121,8 @@ pub fn resolve(
             }
         }
     }
-    match limits.iter().find(|(_, limit)| **limit < Decimal::ZERO) {
-        Some((unit, limit)) => Err(BudgetError::Negative {
+    match limits.iter().find(|(_, limit)| !is_limit(**limit)) {
+        Some((unit, limit)) => Err(BudgetError::OutOfRange {
             unit: *unit,
             limit: *limit,
         }),

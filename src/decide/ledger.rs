@@ -47,12 +47,14 @@ pub fn remaining(balance: &Balance, unit: Unit) -> Option<Decimal> {
     Some(left.max(Decimal::ZERO).normalize())
 }
 
-/// Returns held and deducted as a share of the limit, to four places; `None` without a limit.
+/// Returns held and deducted as a share of the limit, to four places; `None` without a limit. What
+/// is beyond a decimal is the largest one.
 #[must_use]
 pub fn used_share(of_unit: &UnitBalance) -> Option<Decimal> {
     let limit = of_unit.limit.filter(|limit| *limit > Decimal::ZERO)?;
-    let used = of_unit.held + of_unit.deducted;
-    Some((used / limit).round_dp(4).normalize())
+    let used = of_unit.held.saturating_add(of_unit.deducted);
+    let share = used.checked_div(limit).unwrap_or(Decimal::MAX);
+    Some(share.round_dp(4).normalize())
 }
 
 /// Says what follows from a day's balance.

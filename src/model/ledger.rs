@@ -100,6 +100,18 @@ pub struct UnitBalance {
 /// A day's balance in every unit that the day has seen.
 pub type Balance = BTreeMap<Unit, UnitBalance>;
 
+const LIMIT_MIN: Decimal = Decimal::from_parts(1, 0, 0, false, 6);
+const LIMIT_MAX: Decimal = Decimal::from_parts(1_000_000_000, 0, 0, false, 0);
+/// What a limit may be, in words.
+pub const LIMIT_RANGE: &str = "0, or from 0.000001 to 1000000000";
+
+/// Tells whether a number can be a limit: beyond these bounds it is a slip, and shares of it would
+/// be beyond what a decimal holds.
+#[must_use]
+pub fn is_limit(number: Decimal) -> bool {
+    number.is_zero() || (LIMIT_MIN..=LIMIT_MAX).contains(&number)
+}
+
 /// A limit as the configuration gives it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]

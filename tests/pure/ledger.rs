@@ -1,10 +1,11 @@
 //! The arithmetic of a day's money: its laws over random histories.
 
 use kling_relay::decide::ledger::{
-    HoldRefused, Limits, close, closing, deduct, hold, mark_alerts, remaining, with_limits,
+    HoldRefused, Limits, close, closing, deduct, hold, mark_alerts, remaining, used_share,
+    with_limits,
 };
 use kling_relay::model::amount::{Amount, Unit};
-use kling_relay::model::ledger::{Balance, Basis};
+use kling_relay::model::ledger::{Balance, Basis, UnitBalance, is_limit};
 use kling_relay::model::task::Status;
 use proptest::prelude::*;
 use rust_decimal::Decimal;
@@ -234,4 +235,45 @@ fn closings_follow_kling_where_it_speaks() {
     );
     check_closing(credit, ok, Some(&[more]), Basis::Billed, &[credit], &[]);
     check_closing(credit, ok, Some(&[none]), Basis::Billed, &[no_credit], &[]);
+}
+
+#[test]
+fn used_share_is_reckoned_of_any_limit() {
+    let share = |held, deducted, limit| {
+        used_share(&UnitBalance {
+            held,
+            deducted,
+            limit,
+            ..UnitBalance::default()
+        })
+    };
+    let (zero, two, five) = (Decimal::ZERO, Decimal::TWO, Decimal::from(5));
+    assert_eq!(
+        share(two, five, Some(Decimal::from(8))),
+        Some(Decimal::new(875, 3))
+    );
+    assert_eq!(share(zero, zero, Some(five)), Some(zero));
+    assert_eq!(share(two, five, None), None);
+    assert_eq!(share(two, five, Some(zero)), None);
+    let least = Decimal::new(1, 28);
+    assert_eq!(
+        share(two, Decimal::from(6), Some(least)),
+        Some(Decimal::MAX)
+    );
+    assert_eq!(share(Decimal::MAX, five, Some(least)), Some(Decimal::MAX));
+}
+
+#[test]
+fn limits_have_bounds() {
+    for (text, fits) in [
+        ("0", true),
+        ("0.000001", true),
+        ("0.0000009", false),
+        ("12.5", true),
+        ("1000000000", true),
+        ("1000000000.1", false),
+        ("-1", false),
+    ] {
+        assert_eq!(is_limit(text.parse().unwrap()), fits, "{text}");
+    }
 }

@@ -10,6 +10,7 @@ use super::{Findings, has_no_credentials, is_loopback, positive, positive_from};
 use crate::config::{Budget, Config, LimitSetting, Thresholds};
 use crate::model::amount::Unit;
 use crate::model::ids::Tenant;
+use crate::model::ledger::{LIMIT_RANGE, is_limit};
 
 /// Messages that the broker's commit takes.
 ///
@@ -80,7 +81,8 @@ fn limit_setting(key: &str, limit: &LimitSetting, found: &mut Findings) {
         }
     };
     for (key, amount) in amounts {
-        found.require(amount >= Decimal::ZERO, &key, amount, "expected 0 or more");
+        let fix = format!("expected {LIMIT_RANGE}");
+        found.require(is_limit(amount), &key, amount, &fix);
     }
 }
 

@@ -17,7 +17,7 @@ use crate::telemetry;
 /// Changes of one call: with both ledgers they fit into one commit beside others.
 const CHANGES_MAX: usize = 200;
 /// No task costs more: a larger figure is a slip.
-const AMOUNT_MAX: Decimal = Decimal::from_parts(1_000_000_000, 0, 0, false, 0);
+pub(super) const AMOUNT_MAX: Decimal = Decimal::from_parts(1_000_000_000, 0, 0, false, 0);
 
 impl Intake {
     /// Corrects deductions of one tenant's day, each only while it is what the operator saw.

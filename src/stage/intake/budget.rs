@@ -1,7 +1,6 @@
 //! What a day may spend: shown, and changed by an operator.
 
 use jiff::{Timestamp, ToSpan};
-use rust_decimal::Decimal;
 
 use super::Intake;
 use super::refusals::away;
@@ -11,7 +10,7 @@ use crate::edge::nats::log::LogError;
 use crate::edge::nats::money::LimitChange;
 use crate::model::answer::DayBudget;
 use crate::model::ids::Day;
-use crate::model::ledger::{Balance, LedgerKey, LedgerOwner};
+use crate::model::ledger::{Balance, LIMIT_RANGE, LedgerKey, LedgerOwner, is_limit};
 use crate::model::operator::SetLimit;
 use crate::model::problem::{Problem, ProblemCode};
 use crate::telemetry;
@@ -76,11 +75,9 @@ impl Intake {
             let detail = format!("the day must be from {today} to {last}");
             return Err(invalid("day", detail));
         }
-        if wish.limit < Decimal::ZERO {
-            return Err(invalid(
-                "limit",
-                "the limit must not be negative".to_owned(),
-            ));
+        if !is_limit(wish.limit) {
+            let detail = format!("the limit must be {LIMIT_RANGE}, not {}", wish.limit);
+            return Err(invalid("limit", detail));
         }
         signed(&wish.who, &wish.reason)?;
         Ok(LimitChange {

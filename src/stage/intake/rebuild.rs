@@ -5,7 +5,9 @@
 
 use futures::future::join_all;
 use jiff::SignedDuration;
+use rust_decimal::Decimal;
 
+use super::adjust::AMOUNT_MAX;
 use super::budget::signed;
 use super::refusals::unavailable;
 use super::{Intake, announce};
@@ -35,6 +37,13 @@ impl Intake {
         if !(1..=TASKS_MAX).contains(&count) {
             let detail = format!("expected 1 to {TASKS_MAX} tasks, not {count}");
             return Err(Problem::new(ProblemCode::InvalidRequest, detail).field("tasks"));
+        }
+        for lost in &wish.tasks {
+            if !(Decimal::ZERO..=AMOUNT_MAX).contains(&lost.hold.amount) {
+                let task_id = &lost.task_id;
+                let detail = format!("task {task_id} has a hold below 0 or beyond any task's");
+                return Err(Problem::new(ProblemCode::InvalidRequest, detail).field("tasks"));
+            }
         }
         let all = wish.tasks.iter().map(|lost| self.begin(lost));
         let mut rebuilt = Rebuilt::default();

@@ -286,7 +286,13 @@ async fn operators_change_a_days_limit_over_http_and_nats() {
     let own_key = put(super::KEY, &limit(&json!({}))).await;
     own_key.is_refusal("unauthorized", 401, "", "operator");
     for (more, field, words) in [
-        (json!({"limit": "-1"}), "limit", "negative"),
+        (json!({"limit": "-1"}), "limit", "0.000001"),
+        (
+            json!({"limit": "0.0000000000000000000000000001"}),
+            "limit",
+            "0.000001",
+        ),
+        (json!({"limit": "10000000000"}), "limit", "1000000000"),
         (json!({"limit": "much"}), "limit", "must be"),
         (json!({"tenant": "A B"}), "tenant", "a-z"),
         (

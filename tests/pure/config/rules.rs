@@ -184,6 +184,14 @@ const BROKEN: &[(&str, &str)] = &[
     ),
     ("budget = { daily_limit = -1 }", "budget.daily_limit"),
     (
+        "budget = { account_daily_limit = \"0.0000000000000000000000000001\" }",
+        "budget.account_daily_limit",
+    ),
+    (
+        "budget = { tenants = { acme = 10000000000 } }",
+        "budget.tenants.acme",
+    ),
+    (
         "budget = { daily_limit = { bananas = 1 } }",
         "budget.daily_limit",
     ),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 
-use crate::decide::ledger::{closes_task, is_comparable};
+use crate::decide::ledger::{closes_task, is_comparable, used_share};
 use crate::edge::nats::money::fold::Fold;
 use crate::edge::nats::money::for_metrics;
 use crate::model::amount::Unit;
@@ -24,10 +24,9 @@ impl Figures {
         for planned in &fold.entries {
             let owner = planned.key.owner.as_str();
             for (unit, balance) in &planned.entry.balance {
-                let Some(limit) = balance.limit.filter(|limit| *limit > Decimal::ZERO) else {
+                let Some(used) = used_share(balance) else {
                     continue;
                 };
-                let used = (balance.held + balance.deducted) / limit;
                 let labels = [("tenant", owner.to_owned()), ("unit", unit.to_string())];
                 metrics::gauge!(telemetry::BUDGET_USED, &labels).set(for_metrics(used));
             }
