@@ -26,6 +26,7 @@ use crate::edge::nats::money::{Money, MoneyRules, THRESHOLDS_MAX};
 use crate::edge::nats::server::{PrivateServer, ServerError, enter};
 use crate::edge::nats::{Broker, Endpoint, topology};
 use crate::edge::storage::Storage;
+use crate::http::health::Readiness;
 use crate::model::ledger::LedgerOwner;
 use crate::ops::usage::Reports;
 use crate::stage::alerter::Alerter;
@@ -37,6 +38,7 @@ use crate::stage::intake::{Intake, IntakeRules, Retrier};
 use crate::stage::ledger_audit::AuditRules;
 use crate::stage::receiver::Receiver;
 use crate::stage::views::Views;
+use crate::telemetry;
 
 /// The neighbours of this process.
 pub(super) struct Edges {
@@ -93,6 +95,32 @@ impl Edges {
             .clone()
             .context("this role needs Kling's credentials: set kling.api_key")
     }
+}
+
+/// Makes what `/readyz` answers from: the roles report, the neighbours are asked.
+pub(super) fn readiness(edges: &Edges, roles: &[Role]) -> Readiness {
+    let (broker, log) = (edges.broker.clone(), edges.log.clone());
+    let told = |holds: bool, problem: &str| holds.then_some(()).ok_or_else(|| problem.to_owned());
+    let builder = Readiness::builder()
+        .probe("broker", move || {
+            let connected = told(broker.is_connected(), "not connected");
+            async move { connected }
+        })
+        .probe("streams", move || {
+            let log = log.clone();
+            async move {
+                let stored = log.probe().await;
+                stored.map_err(|error| telemetry::chain(&error).to_string())
+            }
+        });
+    let builder = match edges.money.clone() {
+        None => builder,
+        Some(money) => builder.probe("money", move || {
+            let running = told(money.is_running(), "the money writer died; it starts again");
+            async move { running }
+        }),
+    };
+    builder.build(roles)
 }
 
 /// Makes a client of Kling's API as it is configured.

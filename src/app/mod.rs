@@ -29,7 +29,7 @@ use crate::stage::intake;
 use crate::stage::reconciler::Reconciler;
 use crate::stage::runner::Runner;
 use crate::stage::views::Views;
-use crate::telemetry::{self, Recorder};
+use crate::telemetry::Recorder;
 
 pub use self::build::{audit_rules, book, check, day_limits, kling};
 
@@ -81,26 +81,7 @@ impl App {
         let config = &config;
         let (stop, stop_base) = (CancellationToken::new(), CancellationToken::new());
         let edges = Edges::connect(config, roles, &endpoint, clock, &stop_base).await?;
-        let broker = edges.broker.clone();
-        let log = edges.log.clone();
-        let readiness = Readiness::builder()
-            .probe("broker", move || {
-                let connected = broker.is_connected();
-                async move {
-                    connected
-                        .then_some(())
-                        .ok_or_else(|| "not connected".to_owned())
-                }
-            })
-            .probe("streams", move || {
-                let log = log.clone();
-                async move {
-                    log.probe()
-                        .await
-                        .map_err(|e| telemetry::chain(&e).to_string())
-                }
-            })
-            .build(roles);
+        let readiness = build::readiness(&edges, roles);
         let tracker = TaskTracker::new();
         let mut app = Self {
             edges,

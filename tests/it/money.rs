@@ -3,6 +3,7 @@
 mod adjust;
 mod closings;
 mod crowds;
+mod deaths;
 mod limits;
 
 use std::time::Duration;

@@ -12,6 +12,7 @@ mod adjust;
 mod fold;
 mod job;
 mod writer;
+mod keep;
 mod message;
 pub mod repair;
 
@@ -27,6 +28,7 @@ pub use rules::{MoneyRules, THRESHOLDS_MAX};
 
 use self::adjust::Posting;
 use self::job::{Job, Tries, Work};
+use self::keep::State;
 use super::log::{Committed, Loaded, Log, LogError, new_commit_id};
 use super::{topology, wire};
 use crate::decide::ledger::Closing;
@@ -101,7 +103,7 @@ pub enum AcceptError {
 pub struct Money {
     queue: mpsc::Sender<Job>,
     log: Log,
-    stopped: watch::Receiver<bool>,
+    state: watch::Receiver<State>,
     closing_timeout: Duration,
 }
 
@@ -110,7 +112,7 @@ const HEADERS_MAX_BYTES: usize = 8 << 10;
 
 impl Money {
     /// Repairs a torn batch, if there is one, then starts the writer. It stops after the
-    /// cancellation, when what waits has been answered.
+    /// cancellation, when what waits has been answered; one that dies before begins again.
     ///
     /// # Errors
     /// [`LogError`] when the repair cannot be done; without it the books may be wrong.
@@ -122,18 +124,20 @@ impl Money {
         let connections = log.inner.broker.connections();
         repair::repair(&log).await?;
         let (queue, jobs) = mpsc::channel(rules.bounds.queue_max.max(1));
-        let (stopping, stopped) = watch::channel(false);
+        let (states, state) = watch::channel(State::Running);
         let closing_timeout = rules.bounds.closing_timeout;
-        let writer = writer::Writer::new(log.clone(), rules, jobs, connections);
-        tokio::spawn(async move {
-            writer.run(cancel).await;
-            // Nobody may be waiting for the end.
-            let _ = stopping.send(true);
-        });
+        tokio::spawn(keep::keep(
+            log.clone(),
+            rules,
+            jobs,
+            connections,
+            states,
+            cancel,
+        ));
         Ok(Self {
             queue,
             log,
-            stopped,
+            state,
             closing_timeout,
         })
     }
@@ -239,10 +243,16 @@ impl Money {
         self.log.balance(key).await
     }
 
+    /// Tells whether there is a writer now; one that died is back after a moment.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        *self.state.borrow() == State::Running
+    }
+
     /// Waits until the writer has stopped.
     pub async fn stopped(&mut self) {
         // An error means that the writer is gone, which is what is waited for.
-        let _ = self.stopped.wait_for(|stopped| *stopped).await;
+        let _ = self.state.wait_for(|state| *state == State::Stopped).await;
     }
 
     fn sizes(&self, tasks: &[NewTask]) -> Result<usize, AcceptError> {

@@ -6,7 +6,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedMutexGuard, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -33,7 +33,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 pub(super) struct Writer {
     log: Log,
     rules: MoneyRules,
-    jobs: mpsc::Receiver<Job>,
+    jobs: OwnedMutexGuard<mpsc::Receiver<Job>>,
     waiting: VecDeque<Job>,
     heads: Heads,
     /// The broker connections seen: after another one the server may have restarted.
@@ -73,7 +73,7 @@ impl Writer {
     pub(super) fn new(
         log: Log,
         rules: MoneyRules,
-        jobs: mpsc::Receiver<Job>,
+        jobs: OwnedMutexGuard<mpsc::Receiver<Job>>,
         connections: u64,
     ) -> Self {
         Self {
