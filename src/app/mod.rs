@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::build::{Edges, private_server};
-use self::supervise::Supervisor;
+use self::supervise::{Base, Supervisor};
 use crate::config::{Config, Role};
 use crate::edge::clock::Clock;
 use crate::edge::nats::server::{PrivateServer, fit_to_disk};
@@ -112,29 +112,7 @@ impl App {
 
     /// Views, metrics and the admin listener: what every process has.
     async fn start_base(&mut self, config: &Config, recorder: Recorder) -> anyhow::Result<()> {
-        if let Some(server) = &self.server {
-            let (log, clock) = (self.edges.log.clone(), self.edges.clock.clone());
-            tokio::spawn(server.keep_writing(log, clock, self.stop_base.clone()));
-        }
-        let (views, log) = (self.views.clone(), self.edges.log.clone());
-        let (clock, stop) = (self.edges.clock.clone(), self.stop_base.clone());
-        tokio::spawn(supervise::follow_views(views, log, clock, stop));
-        let broker = supervise::keep_broker(
-            self.edges.broker.clone(),
-            self.edges.log.clone(),
-            self.edges.clock.clone(),
-            self.stop_base.clone(),
-        );
-        tokio::spawn(broker);
-        let gauges = supervise::keep_gauges(
-            self.views.clone(),
-            self.edges.log.clone(),
-            self.edges.clock.clone(),
-            self.stop_base.clone(),
-        );
-        tokio::spawn(gauges);
-        let (clock, stop) = (self.edges.clock.clone(), self.stop_base.clone());
-        tokio::spawn(health::keep_metrics(recorder.clone(), clock, stop));
+        self.keep_base(&recorder);
         let router = health::router(self.readiness.clone(), recorder);
         let listen = Listen {
             name: "admin",
@@ -148,6 +126,26 @@ impl App {
         self.listeners
             .push(("admin", server::serve(listen, router, clock, stop).await?));
         Ok(())
+    }
+
+    /// What the roles lean on, each begun anew when it dies.
+    fn keep_base(&self, recorder: &Recorder) {
+        let base = Base {
+            broker: self.edges.broker.clone(),
+            log: self.edges.log.clone(),
+            views: self.views.clone(),
+            clock: self.edges.clock.clone(),
+            stop: self.stop_base.clone(),
+        };
+        if let Some(server) = &self.server {
+            let writes = server.writes(base.log.clone(), base.clock.clone());
+            base.keep_one("writes", move |base| writes.clone().keep(base.stop));
+        }
+        let recorder = recorder.clone();
+        base.keep_one("metrics", move |base| {
+            health::keep_metrics(recorder.clone(), base.clock, base.stop)
+        });
+        base.keep();
     }
 
     async fn start_role(&mut self, config: &Config, role: Role) -> anyhow::Result<()> {

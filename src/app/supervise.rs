@@ -1,4 +1,5 @@
-//! Roles that keep running: a panic is logged and the role starts again, after a pause.
+//! What keeps running: a panic is logged and the role, or what the roles lean on, starts again,
+//! after a pause.
 
 use std::future::Future;
 use std::time::Duration;
@@ -58,34 +59,83 @@ impl Supervisor {
         F: Fn() -> R + Send + 'static,
         R: Future<Output = ()> + Send + 'static,
     {
-        let own = self.clone();
-        self.tracker.spawn(async move {
-            loop {
-                let ended = tokio::spawn(start()).await;
-                if own.stop.is_cancelled() {
-                    return;
-                }
-                let why = match ended {
-                    Ok(()) => "it ended by itself".to_owned(),
-                    Err(error) => error.to_string(),
-                };
-                tracing::error!(
-                    role = own.role.as_str(),
-                    why,
-                    "a role died; it starts again"
-                );
-                own.readiness.down(own.role, "restarting");
-                own.clock.sleep(RESTART_PAUSE).await;
-                own.readiness.running(own.role);
-            }
-        });
+        let (role, readiness) = (self.role, self.readiness.clone());
+        let told = move |running| match running {
+            true => readiness.running(role),
+            false => readiness.down(role, "restarting"),
+        };
+        let (clock, stop) = (self.clock.clone(), self.stop.clone());
+        self.tracker
+            .spawn(keep(role.as_str(), clock, stop, start, told));
+    }
+}
+
+/// Runs what `start` makes until the stop; starts it again whenever it ends before, and tells
+/// whether it runs.
+async fn keep<F, R>(
+    name: &'static str,
+    clock: Clock,
+    stop: CancellationToken,
+    start: F,
+    told: impl Fn(bool),
+) where
+    F: Fn() -> R,
+    R: Future<Output = ()> + Send + 'static,
+{
+    loop {
+        let ended = tokio::spawn(start()).await;
+        if stop.is_cancelled() {
+            return;
+        }
+        let why = match ended {
+            Ok(()) => "it ended by itself".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        tracing::error!(role = name, why, "a role died; it starts again");
+        told(false);
+        clock.sleep(RESTART_PAUSE).await;
+        told(true);
+    }
+}
+
+/// What the roles lean on, in every process. None of it is the truth, and all of it is back after
+/// a moment, so the process stays ready.
+#[derive(Clone)]
+pub(super) struct Base {
+    pub(super) broker: Broker,
+    pub(super) log: Log,
+    pub(super) views: Views,
+    pub(super) clock: Clock,
+    pub(super) stop: CancellationToken,
+}
+
+impl Base {
+    /// Keeps the views, the connection and the gauges.
+    pub(super) fn keep(&self) {
+        self.keep_one("views", follow_views);
+        self.keep_one("connection", keep_broker);
+        self.keep_one("gauges", keep_gauges);
+    }
+
+    /// Keeps what `start` makes of all this.
+    pub(super) fn keep_one<F, R>(&self, name: &'static str, start: F)
+    where
+        F: Fn(Base) -> R + Send + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        let (base, clock, stop) = (self.clone(), self.clock.clone(), self.stop.clone());
+        let start = move || start(base.clone());
+        tokio::spawn(keep(name, clock, stop, start, |_| {}));
     }
 }
 
 /// Folds the log into the views until the stop, anew whenever it cannot be followed.
-pub(super) async fn follow_views(views: Views, log: Log, clock: Clock, stop: CancellationToken) {
+async fn follow_views(base: Base) {
+    let Base {
+        log, clock, stop, ..
+    } = &base;
     while !stop.is_cancelled() {
-        if let Err(error) = views.follow(&log, &clock, &stop).await {
+        if let Err(error) = base.views.follow(log, clock, stop).await {
             tracing::warn!(error = %telemetry::chain(&error), "the views start anew");
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -97,9 +147,13 @@ pub(super) async fn follow_views(views: Views, log: Log, clock: Clock, stop: Can
 
 /// Leaves a server that is connected and cannot read the log: one that is cut off from the rest of
 /// its cluster keeps its clients, and would keep this one for as long as it is alone.
-pub(super) async fn keep_broker(broker: Broker, log: Log, clock: Clock, stop: CancellationToken) {
+async fn keep_broker(base: Base) {
+    let Base {
+        broker, log, clock, ..
+    } = &base;
     let mut unanswered = 0;
-    while stop
+    while base
+        .stop
         .run_until_cancelled(clock.sleep(LOOK_EVERY))
         .await
         .is_some()
@@ -117,8 +171,12 @@ pub(super) async fn keep_broker(broker: Broker, log: Log, clock: Clock, stop: Ca
 }
 
 /// Shows open tasks and consumer lag until the stop.
-pub(super) async fn keep_gauges(views: Views, log: Log, clock: Clock, stop: CancellationToken) {
-    while stop
+async fn keep_gauges(base: Base) {
+    let Base {
+        views, log, clock, ..
+    } = &base;
+    while base
+        .stop
         .run_until_cancelled(clock.sleep(GAUGES_EVERY))
         .await
         .is_some()
@@ -145,3 +203,6 @@ pub(super) async fn keep_gauges(views: Views, log: Log, clock: Clock, stop: Canc
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

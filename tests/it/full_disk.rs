@@ -85,7 +85,8 @@ async fn a_disk_that_was_full_is_written_to_again_without_a_hand() {
     let (server, endpoint) = started.unwrap();
     let (broker, log) = open(&endpoint, &nats).await;
     let stop = CancellationToken::new();
-    tokio::spawn(server.keep_writing(log.clone(), clock.clone(), stop.clone()));
+    let writes = server.writes(log.clone(), clock.clone());
+    tokio::spawn(writes.keep(stop.clone()));
     log.probe().await.unwrap();
 
     disk.fill();

@@ -19,13 +19,12 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 pub use self::disk::fit_to_disk;
 pub use self::state::ServerFile;
+pub use self::writes::Writes;
 
 use self::child::{Child, Launch};
-use self::writes::Writes;
 use super::Endpoint;
 use super::log::Log;
 use crate::config;
@@ -178,20 +177,10 @@ impl PrivateServer {
         Ok((server, endpoint))
     }
 
-    /// Restarts the server whenever it answers and its streams store nothing any more: after a
-    /// full disk that takes a restart, even when there is room again.
-    ///
-    /// Source: broker reference 11.
-    pub fn keep_writing(
-        &self,
-        log: Log,
-        clock: Clock,
-        stop: CancellationToken,
-    ) -> impl Future<Output = ()> + Send + 'static {
-        let writes = Writes::new(log, self.data_dir.clone(), self.restart.clone(), clock);
-        async move {
-            stop.run_until_cancelled(writes.watch()).await;
-        }
+    /// Returns what looks after its writes.
+    #[must_use]
+    pub fn writes(&self, log: Log, clock: Clock) -> Writes {
+        Writes::new(log, self.data_dir.clone(), self.restart.clone(), clock)
     }
 
     /// Stops the server: asks it, waits, then kills it.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::disk;
 use crate::edge::clock::Clock;
@@ -26,7 +27,8 @@ const PAUSE_FIRST: Duration = Duration::from_secs(10);
 const PAUSE_CAP: Duration = Duration::from_secs(600);
 
 /// Looks after the writes of a private server.
-pub(super) struct Writes {
+#[derive(Clone, Debug)]
+pub struct Writes {
     log: Log,
     data_dir: PathBuf,
     restart: Arc<Notify>,
@@ -43,8 +45,15 @@ impl Writes {
         }
     }
 
-    /// Watches for ever.
-    pub(super) async fn watch(self) {
+    /// Restarts a server whose streams store nothing any more, until the stop: after a full disk
+    /// that takes a restart, even when there is room again.
+    ///
+    /// Source: broker reference 11.
+    pub async fn keep(self, stop: CancellationToken) {
+        stop.run_until_cancelled(self.watch()).await;
+    }
+
+    async fn watch(self) {
         let mut pause = PAUSE_FIRST;
         loop {
             if !self.stands_still().await {
