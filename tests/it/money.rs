@@ -5,6 +5,7 @@ mod closings;
 mod crowds;
 mod deaths;
 mod limits;
+mod others;
 
 use std::time::Duration;
 

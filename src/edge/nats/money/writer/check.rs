@@ -54,15 +54,22 @@ pub(super) async fn check(log: &Log, jobs: &mut Vec<Job>) -> Result<Vec<Job>, Lo
         .collect())
 }
 
-/// Answers a wish with its success if an earlier try of it was stored, and returns it otherwise. A
-/// commit is all or nothing, so its first task tells.
+/// Answers a wish with its success if an earlier try of it was stored, or with the task's existence
+/// if somebody else's was, and returns it otherwise. A commit is all or nothing, so its first task
+/// tells.
 pub(super) async fn unless_stored(log: &Log, job: Job) -> Option<Job> {
-    let Some(first) = questions_of(&job).into_iter().flatten().next() else {
+    let mut questions = questions_of(&job).into_iter().enumerate();
+    let Some((index, first)) = questions.find_map(|(index, first)| Some((index, first?))) else {
         return Some(job);
     };
     match first.ask(log).await {
-        Ok(Verdict::Open | Verdict::Other | Verdict::Broken(_)) => return Some(job),
+        Ok(Verdict::Open | Verdict::Broken(_)) => return Some(job),
         Ok(Verdict::Mine(_)) => {}
+        // It may be this very task that fills the budget.
+        Ok(Verdict::Other) => {
+            job.moved_on(index);
+            return None;
+        }
         Err(_) => {
             job.give_up();
             return None;
