@@ -197,8 +197,8 @@ async fn no_alert_is_lost_wherever_its_batch_is_torn() {
         .await;
         let messages = everything(&log).await;
         for key in [key(), account_key()] {
-            let (entry, _) = log.ledger(&key).await.expect("a broker").expect("an entry");
-            let marked = entry.balance.values().any(|unit| !unit.alerted.is_empty());
+            let (balance, _) = log.ledger(&key).await.expect("a broker").expect("an entry");
+            let marked = balance.values().any(|unit| !unit.alerted.is_empty());
             let alerts = alerts(&messages, &key);
             assert!(!marked || alerts == 1, "{alerts} alerts, {lost} lost");
             assert!(marked || lost > 0, "the threshold is crossed");

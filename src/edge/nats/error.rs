@@ -48,6 +48,14 @@ pub enum LogError {
 }
 
 impl LogError {
+    /// Tells whether it is about one message or one right: trying again now does not help.
+    pub(super) fn is_lasting(&self) -> bool {
+        match self {
+            Self::Misconfigured { .. } | Self::Corrupt { .. } => true,
+            Self::Unavailable { .. } | Self::Unknown { .. } | Self::Full { .. } => false,
+        }
+    }
+
     pub(super) fn of_read(operation: &'static str, failure: ReadFailure) -> Self {
         match failure {
             ReadFailure::Unavailable => Self::Unavailable { operation },

@@ -12,7 +12,7 @@ use super::record::Recorded;
 use super::{topology, wire};
 use crate::config;
 use crate::model::ids::TaskId;
-use crate::model::ledger::{Balance, LedgerEntry, LedgerKey};
+use crate::model::ledger::{Balance, LedgerKey};
 
 /// A sign of life from a consumer that has nothing to deliver; two missed open it anew.
 const PULL_HEARTBEAT: Duration = Duration::from_secs(5);
@@ -174,14 +174,15 @@ impl Log {
         Ok(info.num_pending + info.num_ack_pending as u64)
     }
 
-    /// Reads the last entry of a ledger, from the stream's leader.
+    /// Reads where a ledger stands, from the stream's leader: the balance after its last entry, and
+    /// that entry's sequence.
     ///
     /// # Errors
     /// As [`Log::load`].
-    pub async fn ledger(&self, key: &LedgerKey) -> Result<Option<(LedgerEntry, u64)>, LogError> {
+    pub async fn ledger(&self, key: &LedgerKey) -> Result<Option<(Balance, u64)>, LogError> {
         let query = json!({ "last_by_subj": topology::ledger_subject(key) });
         match self.read_leader("read a balance", &query).await? {
-            Some(found) => Ok(Some((found.ledger_entry()?, found.seq))),
+            Some(found) => Ok(Some((found.balance()?, found.seq))),
             None => Ok(None),
         }
     }
@@ -191,7 +192,7 @@ impl Log {
     /// # Errors
     /// As [`Log::load`].
     pub async fn balance(&self, key: &LedgerKey) -> Result<Option<Balance>, LogError> {
-        Ok(self.ledger(key).await?.map(|(entry, _)| entry.balance))
+        Ok(self.ledger(key).await?.map(|(balance, _)| balance))
     }
 
     pub(super) async fn read_leader(

@@ -4,13 +4,14 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::message::StreamMessage;
 use bytes::Bytes;
 use jiff::Timestamp;
+use serde::Deserialize;
 
 use super::log::LogError;
 use super::{topology, wire};
 use crate::model::audit::Audit;
 use crate::model::event::{EventKind, TaskEvent};
-use crate::model::ids::TaskId;
-use crate::model::ledger::{BudgetAlert, LedgerEntry, LedgerKey};
+use crate::model::ids::{Day, TaskId};
+use crate::model::ledger::{Balance, BudgetAlert, LedgerEntry, LedgerKey};
 use crate::model::usage::UsagePage;
 
 pub(super) const COMMIT: &str = "kling-commit";
@@ -30,6 +31,14 @@ pub struct Recorded {
     pub payload: Bytes,
     /// When the broker stored it.
     pub stored_at: Timestamp,
+}
+
+/// What every money entry has, of whatever version.
+#[derive(Deserialize)]
+struct BalanceAfter {
+    tenant: String,
+    day: Day,
+    balance: Balance,
 }
 
 /// Leaves out headers and body: a body may hold a prompt or a signed address.
@@ -106,8 +115,25 @@ impl Recorded {
     /// [`LogError::Corrupt`] if it is none or cannot be read.
     pub fn ledger_entry(&self) -> Result<LedgerEntry, LogError> {
         let entry: LedgerEntry = self.decode()?;
+        self.belongs(&entry.tenant, entry.day)?;
+        Ok(entry)
+    }
+
+    /// Decodes no more of a money entry than the balance after it: a newer version writes kinds
+    /// and products that we do not know, and its balance holds all the same. In a unit that we do
+    /// not know it does not: what we write next would leave that money out.
+    ///
+    /// # Errors
+    /// [`LogError::Corrupt`] if it is none or cannot be read.
+    pub fn balance(&self) -> Result<Balance, LogError> {
+        let after: BalanceAfter = self.decode()?;
+        self.belongs(&after.tenant, after.day)?;
+        Ok(after.balance)
+    }
+
+    fn belongs(&self, tenant: &str, day: Day) -> Result<(), LogError> {
         match self.ledger_key() {
-            Some(key) if key.owner.as_str() == entry.tenant && key.day == entry.day => Ok(entry),
+            Some(key) if key.owner.as_str() == tenant && key.day == day => Ok(()),
             Some(_) | None => Err(self.corrupt("it does not belong to its subject")),
         }
     }

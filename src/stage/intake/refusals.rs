@@ -11,6 +11,9 @@ use crate::model::problem::{Problem, ProblemCode};
 use crate::model::request::TaskRequest;
 use crate::telemetry;
 
+/// Before a caller comes back to a ledger that a person must mend.
+const UNREADABLE_SECONDS: u64 = 60;
+
 /// Says why the money writer did not take it.
 pub(super) fn refused(error: AcceptError, tasks: &[NewTask]) -> Problem {
     match error {
@@ -36,6 +39,14 @@ pub(super) fn refused(error: AcceptError, tasks: &[NewTask]) -> Problem {
         }
         AcceptError::TooLarge(what) => Problem::new(ProblemCode::TooLarge, what),
         AcceptError::Exists(_) | AcceptError::Unavailable => unavailable(),
+        AcceptError::Unreadable(key) => {
+            let detail = format!(
+                "the ledger of {} cannot be read, and nothing is accepted on it; the service's log \
+                 says why. Repeat the request with the same Idempotency-Key when it is mended",
+                key.day
+            );
+            Problem::new(ProblemCode::Unavailable, detail).retry_after(UNREADABLE_SECONDS)
+        }
         AcceptError::Full => {
             tracing::error!(
                 "the KLING stream is full: nothing can be accepted; \

@@ -58,9 +58,9 @@ impl Retrier {
                 Outcome::Done
             }
             Err(AcceptError::Exists(_)) => Outcome::Done,
-            Err(error @ (AcceptError::Unavailable | AcceptError::Full)) => {
-                Outcome::Later(error.to_string())
-            }
+            Err(
+                error @ (AcceptError::Unavailable | AcceptError::Full | AcceptError::Unreadable(_)),
+            ) => Outcome::Later(error.to_string()),
             Err(error @ (AcceptError::BudgetExceeded { .. } | AcceptError::NoLimit(_))) => {
                 given_up(task_id, "budget", &error.to_string())
             }

@@ -219,28 +219,36 @@ impl Standing {
 }
 
 /// Brings the corrections among the wishes to where the ledgers stand, and answers those that have
-/// nothing (left) to write.
+/// nothing (left) to write, or whose ledgers have an entry that cannot be read.
 ///
 /// # Errors
-/// [`LogError`] when a ledger cannot be read; nothing has been answered then.
+/// [`LogError`] when the broker does not answer; nothing has been answered then.
 pub(super) async fn prepare(log: &Log, jobs: &mut Vec<Job>, heads: &Heads) -> Result<(), LogError> {
-    for job in jobs.iter_mut() {
+    let mut unreadable = BTreeMap::new();
+    for (index, job) in jobs.iter_mut().enumerate() {
         let Work::Adjust { posting, .. } = &mut job.work else {
             continue;
         };
         let seqs = posting.wish.keys();
         let seqs = seqs.map(|key| heads.get(&key).map_or(0, |head| head.seq));
-        posting.read_to(log, seqs).await?;
-        posting.plan();
+        match posting.read_to(log, seqs).await {
+            Ok(()) => posting.plan(),
+            Err(error) if error.is_lasting() => {
+                unreadable.insert(index, error);
+            }
+            Err(error) => return Err(error),
+        }
     }
     let nothing = |job: &Job| match &job.work {
         Work::Adjust { posting, .. } => posting.planned.is_empty(),
         Work::Accept { .. } | Work::Settle { .. } | Work::SetLimit { .. } => false,
     };
-    let (done, open): (Vec<Job>, Vec<Job>) = std::mem::take(jobs).into_iter().partition(nothing);
-    *jobs = open;
-    for job in done {
-        job.succeed(Vec::new());
+    for (index, job) in std::mem::take(jobs).into_iter().enumerate() {
+        match unreadable.remove(&index) {
+            Some(error) => job.refuse(0, &error.to_string()),
+            None if nothing(&job) => job.succeed(Vec::new()),
+            None => jobs.push(job),
+        }
     }
     Ok(())
 }

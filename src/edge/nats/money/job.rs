@@ -200,6 +200,24 @@ impl Job {
         }
     }
 
+    /// Answers that a ledger which it moves cannot be read.
+    pub(super) fn refuse_unreadable(self, key: &LedgerKey, error: &LogError) {
+        tracing::error!(
+            error = error as &dyn std::error::Error,
+            tenant.id = key.owner.as_str(),
+            day = %key.day,
+            "a ledger cannot be read, and nothing moves on it: a newer version may have written it"
+        );
+        match self.work {
+            Work::Accept { answer, .. } => {
+                reply(answer, Err(AcceptError::Unreadable(key.clone())));
+            }
+            Work::Settle { .. } | Work::SetLimit { .. } | Work::Adjust { .. } => {
+                self.refuse(0, &error.to_string());
+            }
+        }
+    }
+
     /// Answers an acceptance that is refused.
     pub(super) fn refuse_accept(self, error: AcceptError) {
         match self.work {

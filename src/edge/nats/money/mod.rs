@@ -90,6 +90,9 @@ pub enum AcceptError {
     /// More, or bigger, than one commit can carry.
     #[error("{0}")]
     TooLarge(&'static str),
+    /// What stands in the day's ledger cannot be read.
+    #[error("the ledger of {} on {} cannot be read", .0.owner.as_str(), .0.day)]
+    Unreadable(LedgerKey),
     /// The log is at its bound.
     #[error("the log is full: raise nats.log_max_bytes or free space")]
     Full,

@@ -192,7 +192,7 @@ async fn heads(log: &Log, window: &[Recorded], torn: &[Orphan]) -> Result<Option
             continue;
         }
         match log.ledger(&orphan.key).await? {
-            Some((LedgerEntry { balance, .. }, seq)) if seq <= newest => {
+            Some((balance, seq)) if seq <= newest => {
                 heads.insert(orphan.key.clone(), Head { seq, balance });
             }
             Some(_) | None => return Ok(None),

@@ -3,7 +3,7 @@
 //! One batch is in flight at a time. A batch is never sent again as it was: every try has its own
 //! id and fresh expectations, so a try that surfaces late is refused.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use tokio::sync::{OwnedMutexGuard, mpsc};
@@ -207,7 +207,7 @@ impl Writer {
             attempt.jobs = check::check(&self.log, &mut attempt.jobs).await?;
             attempt.check = Check::None;
         }
-        let fresh = self.read_heads(&attempt.jobs).await?;
+        let fresh = self.read_heads(attempt).await?;
         adjust::prepare(&self.log, &mut attempt.jobs, &self.heads).await?;
         let batch = wire::fresh_id();
         let mut fold = Fold::new(&self.rules, &self.heads, self.log.inner.clock.now());
@@ -292,26 +292,40 @@ impl Writer {
         Ok(())
     }
 
-    /// Reads the ledgers that are not remembered; returns those that were read just now.
-    async fn read_heads(&mut self, jobs: &[Job]) -> Result<HashSet<LedgerKey>, LogError> {
+    /// Reads the ledgers that are not remembered; returns those that were read just now. Wishes
+    /// on one that cannot be read are answered: tried again, they would hold up everybody's money.
+    async fn read_heads(&mut self, attempt: &mut Attempt) -> Result<HashSet<LedgerKey>, LogError> {
         if self.heads.len() > HEADS_MAX {
             self.heads.clear();
         }
         let with_account = self.rules.account_limits.is_some();
-        let mut fresh = HashSet::new();
-        for key in jobs.iter().flat_map(|job| job.ledgers(with_account)) {
-            if self.heads.contains_key(&key) {
+        let (mut fresh, mut unreadable) = (HashSet::new(), BTreeMap::new());
+        let of_job = |job: &Job| job.ledgers(with_account);
+        for key in attempt.jobs.iter().flat_map(of_job) {
+            if self.heads.contains_key(&key) || unreadable.contains_key(&key) {
                 continue;
             }
-            let head = match self.log.ledger(&key).await? {
-                Some((entry, seq)) => Head {
-                    seq,
-                    balance: entry.balance,
-                },
-                None => Head::default(),
+            let head = match self.log.ledger(&key).await {
+                Ok(Some((balance, seq))) => Head { seq, balance },
+                Ok(None) => Head::default(),
+                Err(error) if error.is_lasting() => {
+                    unreadable.insert(key, error);
+                    continue;
+                }
+                Err(error) => return Err(error),
             };
             self.heads.insert(key.clone(), head);
             fresh.insert(key);
+        }
+        for job in std::mem::take(&mut attempt.jobs) {
+            let unreadable = of_job(&job).into_iter().find_map(|key| {
+                let error = unreadable.get(&key)?;
+                Some((key, error))
+            });
+            match unreadable {
+                Some((key, error)) => job.refuse_unreadable(&key, error),
+                None => attempt.jobs.push(job),
+            }
         }
         Ok(fresh)
     }
