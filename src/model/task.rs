@@ -180,6 +180,10 @@ pub struct RelayState {
     pub price_book: String,
     /// sha256 of the normalised request: the same idempotency key must bring the same one.
     pub request_digest: String,
+    /// How many tasks were submitted in one request, this one among them; 0 where an earlier
+    /// version did not say.
+    #[serde(default)]
+    pub submitted_with: u32,
     /// How it shares results with other tasks.
     #[serde(default)]
     pub reuse: Reuse,

@@ -88,6 +88,7 @@ pub(crate) fn task(id: &TaskId, hold: Amount) -> Task {
             account_held: false,
             price_book: "official-2026-09".to_owned(),
             request_digest: "digest".to_owned(),
+            submitted_with: 1,
             reuse: Reuse::default(),
             generation: Generation::Legacy,
             path: "/v1/videos/text2video".to_owned(),

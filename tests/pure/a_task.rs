@@ -65,6 +65,7 @@ pub(crate) fn task(status: Status) -> Task {
             account_held: false,
             price_book: "official-2026-09".to_owned(),
             request_digest: "0".repeat(64),
+            submitted_with: 1,
             reuse: Reuse::default(),
             generation: Generation::Legacy,
             path: "/v1/videos/text2video".to_owned(),

@@ -123,6 +123,7 @@ impl Intake {
             account_held: false,
             price_book: self.rules.book.name().to_owned(),
             request_digest: planned.request_digest.clone(),
+            submitted_with: 1,
             reuse: Reuse::default(),
             generation: planned.generation,
             path: planned.call.path.clone(),

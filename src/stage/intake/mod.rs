@@ -45,7 +45,7 @@ use self::cancel::{cancelled, is_cancelled};
 use self::refusals::{
     away, check_batch, check_key, in_batch, no_task, parse_task_id, refused, unavailable,
 };
-use self::repeats::{accepted, accepted_batch, cause_of};
+use self::repeats::{accepted, accepted_batch, cause_of, count_of};
 
 /// Tasks in one batch: with two ledgers that is 900 messages, and the broker's commit takes 1,000.
 pub const BATCH_MAX: usize = 300;
@@ -131,8 +131,8 @@ impl Intake {
         let now = self.clock.now();
         let key = key.map(check_key).transpose()?;
         let asked = std::slice::from_ref(request);
-        if let Some(earlier) = self.repeated(tenant, key, asked).await? {
-            return Ok(accepted(&earlier[0]));
+        if let Some(earlier) = self.repeated(tenant, key, asked).await?.first() {
+            return Ok(accepted(earlier));
         }
         let mut new = self.new_task(tenant, key, request, now)?;
         self.moderate(tenant, request, &new).await?;
@@ -147,7 +147,7 @@ impl Intake {
             // A racing request with the same key was first.
             Err(AcceptError::Exists(_)) if key.is_some() => {
                 let earlier = self.repeated(tenant, key, asked).await?;
-                return Ok(accepted(&earlier.ok_or_else(unavailable)?[0]));
+                return Ok(accepted(earlier.first().ok_or_else(unavailable)?));
             }
             Err(error) => return Err(refused(error, std::slice::from_ref(&new))),
         }
@@ -168,17 +168,22 @@ impl Intake {
         check_batch(requests)?;
         let now = self.clock.now();
         let key = key.map(check_key).transpose()?;
-        if let Some(earlier) = self.repeated(tenant, key, requests).await? {
+        let earlier = self.repeated(tenant, key, requests).await?;
+        let first = earlier.len();
+        if first == requests.len() {
             return Ok(accepted_batch(&earlier));
         }
-        let mut tasks = Vec::with_capacity(requests.len());
-        for (i, request) in requests.iter().enumerate() {
+        let missing = &requests[first..];
+        let mut tasks = Vec::with_capacity(missing.len());
+        for (i, request) in (first..).zip(missing) {
             let cause = key.map(|key| cause_of(key, i));
             let task = self.new_task(tenant, cause.as_deref(), request, now);
-            tasks.push(task.map_err(|problem| in_batch(problem, i))?);
+            let mut task = task.map_err(|problem| in_batch(problem, i))?;
+            task.event.task.relay.submitted_with = count_of(requests);
+            tasks.push(task);
         }
-        self.moderate_batch(tenant, requests, &tasks).await?;
-        self.see_results(requests).await?;
+        self.moderate_batch(tenant, first, missing, &tasks).await?;
+        self.see_results(missing).await?;
         for task in &mut tasks {
             self.reuse(task).await?;
         }
@@ -190,11 +195,15 @@ impl Intake {
             Ok(_) => tasks.iter().for_each(|task| announce(&task.event.task)),
             Err(AcceptError::Exists(_)) if key.is_some() => {
                 let earlier = self.repeated(tenant, key, requests).await?;
-                return Ok(accepted_batch(&earlier.ok_or_else(unavailable)?));
+                let whole = earlier.len() == requests.len();
+                return whole
+                    .then(|| accepted_batch(&earlier))
+                    .ok_or_else(unavailable);
             }
             Err(error) => return Err(refused(error, &tasks)),
         }
-        Ok(accepted_batch(tasks.iter().map(|new| &new.event.task)))
+        let tasks = tasks.iter().map(|new| &new.event.task);
+        Ok(accepted_batch(earlier.iter().chain(tasks)))
     }
 
     /// Reads a task of that tenant, or of anybody for an operator.

@@ -130,6 +130,7 @@ impl Intake {
             account_held: false,
             price_book: self.rules.book.name().to_owned(),
             request_digest: String::new(),
+            submitted_with: 0,
             generation: match lost.path.is_empty() {
                 true => Generation::New,
                 false => Generation::Legacy,

@@ -12,7 +12,8 @@ use crate::model::task::Task;
 
 impl Intake {
     /// Finds the tasks of an earlier submission with the same key: of the same requests, no other,
-    /// no fewer, no more.
+    /// no fewer, no more. None where there was none; only the first ones where a power cut has torn
+    /// it, whose caller was never answered and completes it so.
     ///
     /// Nothing else about a request counts here. What was accepted stays accepted when prices or
     /// the prompt policy have changed, and is not judged a second time.
@@ -21,32 +22,41 @@ impl Intake {
         tenant: &Tenant,
         key: Option<&str>,
         requests: &[TaskRequest],
-    ) -> Result<Option<Vec<Task>>, Problem> {
+    ) -> Result<Vec<Task>, Problem> {
         let Some(key) = key else {
-            return Ok(None);
+            return Ok(Vec::new());
         };
+        let count = count_of(requests);
         let id = |i| TaskId::derived(tenant, CAUSE, &cause_of(key, i));
         let mut tasks = Vec::with_capacity(requests.len());
         for (i, request) in requests.iter().enumerate() {
             let loaded = self.log.load(&id(i)).await.map_err(|e| away(&e))?;
             match loaded {
-                Some(earlier) if is_of(&earlier.task, request) => tasks.push(earlier.task),
+                Some(earlier) if is_of(&earlier.task, request, count) => tasks.push(earlier.task),
                 Some(earlier) => return Err(conflict(&earlier.task.task_id)),
-                // A submission is all or nothing, so its first task tells of all.
-                None if i == 0 => return Ok(None),
+                None if tasks.iter().all(|task| task.relay.submitted_with == count) => {
+                    return Ok(tasks);
+                }
                 None => return Err(conflict(&id(0))),
             }
         }
         match self.log.load(&id(requests.len())).await {
-            Ok(None) => Ok(Some(tasks)),
+            Ok(None) => Ok(tasks),
             Ok(Some(_)) => Err(conflict(&id(0))),
             Err(error) => Err(away(&error)),
         }
     }
 }
 
-fn is_of(earlier: &Task, request: &TaskRequest) -> bool {
-    earlier.relay.request_digest == request_digest(request)
+/// Counts the tasks of a submission, as each of them says it.
+pub(super) fn count_of(requests: &[TaskRequest]) -> u32 {
+    u32::try_from(requests.len()).unwrap_or(u32::MAX)
+}
+
+fn is_of(earlier: &Task, request: &TaskRequest, count: u32) -> bool {
+    // Earlier versions did not say.
+    let fits = [0, count].contains(&earlier.relay.submitted_with);
+    fits && earlier.relay.request_digest == request_digest(request)
 }
 
 pub(super) fn accepted(task: &Task) -> Accepted {

@@ -127,6 +127,7 @@ impl Intake {
             stalled: 0,
             stalled_at: None,
             retries: failed.relay.retries + 1,
+            submitted_with: 1,
             submitted_at: None,
             outputs: 0,
             stored_at: None,

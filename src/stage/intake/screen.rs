@@ -59,15 +59,16 @@ impl Intake {
         }
     }
 
-    /// Asks the hook about each task of a batch.
+    /// Asks the hook about the tasks of a batch from the `first` on.
     pub(super) async fn moderate_batch(
         &self,
         tenant: &Tenant,
+        first: usize,
         requests: &[TaskRequest],
         tasks: &[NewTask],
     ) -> Result<(), Problem> {
         match self.judge(tenant, requests, tasks).await? {
-            Some(refusal) => Err(in_batch(by_hook(&refusal), refusal.place)),
+            Some(refusal) => Err(in_batch(by_hook(&refusal), first + refusal.place)),
             None => Ok(()),
         }
     }
