@@ -3,10 +3,12 @@
 mod build;
 mod descriptors;
 mod screening;
+mod stop;
 mod supervise;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
@@ -45,6 +47,8 @@ pub struct App {
     roles: TaskTracker,
     listeners: Vec<(&'static str, Listener)>,
     server: Option<PrivateServer>,
+    /// How long listeners and stages may go on after a stop.
+    drain_timeout: Duration,
 }
 
 /// What the roles share, handed to each starter.
@@ -92,6 +96,7 @@ impl App {
             roles: tracker,
             listeners: Vec::new(),
             server,
+            drain_timeout: config.runner.drain_timeout,
         };
         app.start_base(config, recorder).await?;
         for role in roles {
@@ -215,32 +220,6 @@ impl App {
     #[must_use]
     pub fn readiness(&self) -> &Readiness {
         &self.readiness
-    }
-
-    /// Stops taking work, finishes what is in hand within the configured bounds, and disconnects.
-    pub async fn stop(self) {
-        self.readiness.stopping();
-        self.stop.cancel();
-        let (base, public): (Vec<_>, Vec<_>) = self
-            .listeners
-            .into_iter()
-            .partition(|(name, _)| *name == "admin");
-        for (_, listener) in public {
-            listener.finished().await;
-        }
-        self.roles.wait().await;
-        self.stop_base.cancel();
-        if let Some(mut money) = self.edges.money {
-            money.stopped().await;
-        }
-        for (_, listener) in base {
-            listener.finished().await;
-        }
-        self.edges.broker.drain().await;
-        if let Some(server) = self.server {
-            server.stop().await;
-        }
-        tracing::info!("stopped");
     }
 }
 
