@@ -68,6 +68,16 @@ pub(crate) fn signal(name: &str, pid: u32) {
         .status();
 }
 
+/// Lets no file of a process grow beyond a few KiB, as a full disk does; or frees it again.
+pub(crate) fn limit_files(pid: u32, limited: bool) {
+    let soft = if limited { "16384" } else { "unlimited" };
+    let limit = format!("--fsize={soft}:unlimited");
+    let done = Command::new("prlimit")
+        .args(["--pid", &pid.to_string(), &limit])
+        .status();
+    assert!(done.expect("prlimit is part of util-linux").success());
+}
+
 /// Returns a port that is free and that nobody is given by chance: below the range from which the
 /// system picks, each once.
 pub(crate) fn free_port() -> u16 {
@@ -156,6 +166,11 @@ impl Node {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.as_ref().expect("it runs").id()
+    }
+
+    /// Lets no file of the server grow any more, as a full disk does; or frees it again.
+    pub(crate) fn limit_files(&self, limited: bool) {
+        limit_files(self.pid(), limited);
     }
 
     /// Starts the server on the store that it has.

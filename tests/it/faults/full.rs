@@ -1,6 +1,5 @@
 //! Streams at their bound, and a disk that takes no more.
 
-use std::process::Command;
 use std::time::Duration;
 
 use kling_relay::config::Config;
@@ -88,16 +87,6 @@ async fn full_callbacks_wait_for_a_higher_bound() {
     .await;
 }
 
-/// Lets no file of the server grow beyond this, as a full disk does; `None` frees it again.
-fn limit_files(pid: u32, bytes: Option<u64>) {
-    let soft = bytes.map_or_else(|| "unlimited".to_owned(), |bytes| bytes.to_string());
-    let limit = format!("--fsize={soft}:unlimited");
-    let done = Command::new("prlimit")
-        .args(["--pid", &pid.to_string(), &limit])
-        .status();
-    assert!(done.expect("prlimit is part of util-linux").success());
-}
-
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long: make faults"]
 async fn a_full_disk_waits_for_room_and_a_restart_of_the_broker() {
@@ -108,10 +97,10 @@ async fn a_full_disk_waits_for_room_and_a_restart_of_the_broker() {
     let rounds = stand.submit(faulty(seed, 60), 2);
     let last = async || stand.log.last_sequence().await.unwrap_or_default();
     until("work is under way", SOON, async || last().await > 50).await;
-    limit_files(stand.nodes[0].pid(), Some(16 << 10));
+    stand.nodes[0].limit_files(true);
     rounds.send_replace(2);
     refused(&stand).await;
-    limit_files(stand.nodes[0].pid(), None);
+    stand.nodes[0].limit_files(false);
     // Room alone does not help: the server says so itself, and starts anew.
     stand.nodes[0].kill();
     stand.nodes[0].restart();
