@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use kling_relay::edge::nats::log::Log;
-use kling_relay::edge::nats::topology;
+use kling_relay::edge::nats::log::{Log, LogError};
+use kling_relay::edge::nats::money::{AcceptError, Money, MoneyRules, NewTask};
+use kling_relay::edge::nats::{Broker, topology};
 use kling_relay::model::ids::TaskId;
 use kling_relay::model::task::Status;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Node, api, config, open, until};
+use crate::kit::{billed, end, fresh_task_id, key, limits, new_task, video as amount};
 use crate::world::{Expected, Options, World, legacy_video, video};
 
 /// Writes an event as a newer version would: on the state that is there, with a kind and fields
@@ -76,6 +79,66 @@ async fn an_event_of_a_newer_version_is_passed_over_and_its_fields_are_kept() {
         );
     }
     world.stop(Expected::default()).await;
+}
+
+/// Repeats a ledger's last entry with what we do not know, as a newer version might write.
+async fn write_newer_entry(broker: &Broker, log: &Log, change: fn(&mut Value)) {
+    let (entry, seq) = log.ledger(&key()).await.unwrap().unwrap();
+    let mut entry = serde_json::to_value(entry).unwrap();
+    change(&mut entry);
+    let subject = topology::ledger_subject(&key());
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Nats-Expected-Last-Subject-Sequence", seq.to_string());
+    let request = async_nats::client::Request::new()
+        .headers(headers)
+        .payload(entry.to_string().into());
+    let answer = broker.client().send_request(subject, request).await;
+    let answer: Value = serde_json::from_slice(&answer.unwrap().payload).unwrap();
+    assert!(answer.get("error").is_none(), "{answer}");
+}
+
+/// Money is not moved on a guess: behind what this version cannot read, the day stands still.
+async fn stands_still(change: fn(&mut Value)) {
+    let node = Node::start();
+    let (broker, log) = open(&node.endpoint(), &config(1)).await;
+    let mut rules = MoneyRules::new(limits(100));
+    rules.bounds.closing_timeout = Duration::from_secs(1);
+    let money = Money::start(log.clone(), rules, CancellationToken::new()).await;
+    let money = money.unwrap();
+    let accept = async |task: NewTask| money.accept(vec![task], Duration::from_secs(1)).await;
+    let id = fresh_task_id();
+    accept(new_task(&id, amount(5))).await.unwrap();
+    let on = end(&log, &id).await;
+    write_newer_entry(&broker, &log, change).await;
+
+    let before = log.last_sequence().await.unwrap();
+    let refused = accept(new_task(&fresh_task_id(), amount(5))).await;
+    assert_eq!(refused, Err(AcceptError::Unavailable));
+    let unsettled = money.settle(&on, billed(&on.task, &[amount(5)])).await;
+    assert!(matches!(unsettled, Err(LogError::Unknown { .. })));
+    assert_eq!(log.last_sequence().await.unwrap(), before, "it was written");
+    let mut tomorrow = new_task(&fresh_task_id(), amount(5));
+    tomorrow.event.task.relay.day = "2026-11-22".parse().unwrap();
+    assert!(
+        accept(tomorrow).await.is_ok(),
+        "another day is another matter"
+    );
+}
+
+#[tokio::test]
+async fn a_ledger_entry_of_a_newer_kind_is_no_ground_to_move_money_on() {
+    stands_still(|entry| entry["kind"] = json!("grant")).await;
+}
+
+#[tokio::test]
+async fn a_balance_in_a_newer_unit_is_no_ground_to_move_money_on() {
+    stands_still(|entry| entry["balance"]["sound-unit"] = json!({ "held": "0", "deducted": "1" }))
+        .await;
+}
+
+#[tokio::test]
+async fn an_entry_for_a_newer_product_is_no_ground_to_move_money_on() {
+    stands_still(|entry| entry["product"] = json!("text-to-world")).await;
 }
 
 #[tokio::test]
