@@ -138,6 +138,20 @@ impl Drop for Program {
     }
 }
 
+/// Sums up a counter of the metrics that are shown there, whatever its labels.
+pub(crate) async fn counted(admin: SocketAddr, counter: &str) -> f64 {
+    let url = format!("http://{admin}/metrics");
+    let answer = world::client().get(url).send().await;
+    let text = answer.expect("it shows metrics").text().await;
+    let text = text.expect("they are text");
+    let of_counter = text.lines().filter_map(|line| {
+        let (name, value) = line.rsplit_once(' ')?;
+        let name = name.split('{').next()?;
+        (name == counter).then(|| value.parse::<f64>().expect("a figure"))
+    });
+    of_counter.sum()
+}
+
 pub(crate) fn kill(pid: u32) {
     signal("-KILL", pid);
 }

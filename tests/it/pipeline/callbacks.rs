@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use kling_relay::model::task::Status;
 use kling_relay::sim::{Forgery, ForgeryKind};
+use kling_relay::telemetry;
 use serde_json::Value;
 
+use crate::process::counted;
 use crate::world::{Expected, Options, World, legacy_video, video};
 
 fn both(tags: &[&str]) -> Vec<Value> {
@@ -101,6 +103,24 @@ async fn a_look_up_that_lags_behind_an_unsigned_end_is_asked_once_more() {
     assert_eq!(ended[&id].status, Status::Succeeded);
     let stats = world.stop(Expected::default()).await;
     assert_eq!(stats.queries.total(), 2, "{:?}", stats.queries);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_kling_drops_under_way_costs_a_question_a_task_and_raises_the_alarm() {
+    let world = World::start(Options::default()).await;
+    let ids = world.submit_all(&both(&["slow=3s"; 2])).await;
+    for id in &ids {
+        world.reaches(id, Status::Processing).await;
+    }
+    let admin = world.app.address("admin").unwrap();
+    let alarms = async || counted(admin, telemetry::UNSIGNED_AFTER_SIGNED).await;
+    let before = alarms().await;
+    world.control().set_webhook_secrets(Vec::new()).unwrap();
+    let ended = world.finished(&ids).await;
+    assert!(ended.values().all(|task| task.status == Status::Succeeded));
+    assert!(alarms().await >= before + 4.0, "no alarm");
+    let stats = world.stop(Expected::default()).await;
+    assert_eq!(stats.queries.total(), 4, "one each: {:?}", stats.queries);
 }
 
 #[tokio::test(flavor = "multi_thread")]
