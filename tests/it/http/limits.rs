@@ -104,6 +104,27 @@ async fn headers_have_a_size() {
 }
 
 #[tokio::test]
+async fn headers_have_a_number() {
+    let served = tls(ListenerLimits::default(), hello()).await;
+    for count in [200, 10_000] {
+        let mut head = "GET / HTTP/1.1\r\nHost: localhost\r\n".to_owned();
+        (0..count).for_each(|n| head.push_str(&format!("x-{n}: y\r\n")));
+        head.push_str("\r\n");
+        let mut stream = served.connect(b"http/1.1").await;
+        // The server may hang up while we still write.
+        let _ = stream.write_all(head.as_bytes()).await;
+        let read = read_to_end(&mut stream).await;
+        assert!(read.starts_with(b"HTTP/1.1 431"), "{count}: {read:?}");
+    }
+    let http2 = served.client().http2_prior_knowledge().build().unwrap();
+    let many = (0..10_000).fold(http2.get(served.url("/")), |request, n| {
+        request.header(format!("x-{n}"), "y")
+    });
+    let answer = many.send().await;
+    assert!(answer.is_err() || answer.unwrap().status() == 431);
+}
+
+#[tokio::test]
 async fn a_request_has_its_time_and_a_panic_costs_one_answer() {
     let limits = ListenerLimits {
         request_timeout: Duration::from_millis(100),
