@@ -23,6 +23,11 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(3);
 /// Between two strangers of a crowd: the handshakes cost the attacker as much as us.
 const ARRIVAL_EVERY: Duration = Duration::from_millis(2);
 
+/// Ways of doing next to nothing.
+const QUIET_MANNERS: usize = 5;
+/// Ways of doing too much.
+const LOUD_MANNERS: usize = 6;
+
 /// Strangers at work.
 pub(crate) struct Attack {
     inner: Arc<Inner>,
@@ -36,12 +41,21 @@ struct Inner {
     /// A path that proves: somebody's callback address has leaked.
     leaked: String,
     open: AtomicUsize,
-    rounds: AtomicUsize,
+    /// By manner: connections that stood, and rounds that went out.
+    stood: [AtomicUsize; QUIET_MANNERS],
+    rounds: [AtomicUsize; LOUD_MANNERS],
     clock: Clock,
 }
 
 /// Counts a connection as long as it stands.
 struct Open<'a>(&'a AtomicUsize);
+
+impl<'a> Open<'a> {
+    fn count(open: &'a AtomicUsize) -> Self {
+        open.fetch_add(1, Ordering::Relaxed);
+        Self(open)
+    }
+}
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
@@ -63,21 +77,36 @@ impl Attack {
                 http2,
                 leaked,
                 open: AtomicUsize::new(0),
-                rounds: AtomicUsize::new(0),
+                stood: Default::default(),
+                rounds: Default::default(),
                 clock: Clock::system(),
             }),
             strangers: JoinSet::new(),
         }
     }
 
-    /// Connections that stand at this moment.
+    /// Connections that stand at this moment, the handshake done if there is one.
     pub(crate) fn open(&self) -> usize {
         self.inner.open.load(Ordering::Relaxed)
     }
 
-    /// Rounds of the loud attacks so far.
-    pub(crate) fn rounds(&self) -> usize {
-        self.inner.rounds.load(Ordering::Relaxed)
+    /// Connections of the crowd that have stood so far, by manner.
+    pub(crate) fn stood(&self) -> [usize; QUIET_MANNERS] {
+        let figure = |counted: &AtomicUsize| counted.load(Ordering::Relaxed);
+        self.inner.stood.each_ref().map(figure)
+    }
+
+    /// Rounds of the loud attacks that went out so far, by manner: until all was sent, or until the
+    /// server would have no more.
+    pub(crate) fn rounds(&self) -> [usize; LOUD_MANNERS] {
+        let figure = |counted: &AtomicUsize| counted.load(Ordering::Relaxed);
+        self.inner.rounds.each_ref().map(figure)
+    }
+
+    /// Tells whether strangers of every manner have been there.
+    pub(crate) fn is_complete(&self) -> bool {
+        let (stood, rounds) = (self.stood(), self.rounds());
+        stood.iter().chain(&rounds).all(|count| *count > 0)
     }
 
     /// Opens so many connections that do next to nothing, and opens each again when it is closed.
@@ -89,7 +118,7 @@ impl Attack {
                 inner.clock.sleep(begin).await;
                 loop {
                     // Whatever ends it: the server has hung up, and the stranger comes again.
-                    let _ = inner.loiter(n % 5).await;
+                    let _ = inner.loiter(n % QUIET_MANNERS).await;
                     inner.clock.sleep(pause).await;
                 }
             });
@@ -102,8 +131,8 @@ impl Attack {
             let inner = Arc::clone(&self.inner);
             self.strangers.spawn(async move {
                 for round in n.. {
-                    let _ = inner.shout(round % 6).await;
-                    inner.rounds.fetch_add(1, Ordering::Relaxed);
+                    // Whatever ends it; what went out was counted.
+                    let _ = inner.shout(round % LOUD_MANNERS).await;
                     inner.clock.sleep(pause).await;
                 }
             });
@@ -120,30 +149,42 @@ impl Inner {
     }
 
     async fn loiter(&self, manner: usize) -> std::io::Result<()> {
-        self.open.fetch_add(1, Ordering::Relaxed);
-        let _open = Open(&self.open);
+        if manner == 0 {
+            // Before the handshake.
+            let mut stream = TcpStream::connect(self.address).await?;
+            let _open = self.stands(manner);
+            return until_closed(&mut stream).await;
+        }
+        let tls = if manner == 2 {
+            &self.http2
+        } else {
+            &self.http1
+        };
+        let mut stream = self.connect(tls).await?;
+        let _open = self.stands(manner);
         match manner {
-            // Before the handshake, after it, and after HTTP/2 has begun.
-            0 => until_closed(&mut TcpStream::connect(self.address).await?).await,
-            1 => until_closed(&mut self.connect(&self.http1).await?).await,
+            // After it, and after HTTP/2 has begun.
+            1 => until_closed(&mut stream).await,
             2 => {
-                let mut stream = self.connect(&self.http2).await?;
                 stream.write_all(PREFACE).await?;
                 until_closed(&mut stream).await
             }
             // A header every now and then, and a byte of a body.
             3 => {
-                let mut stream = self.connect(&self.http1).await?;
                 stream.write_all(b"POST / HTTP/1.1\r\nHost: a\r\n").await?;
                 self.drip(&mut stream, b"x: y\r\n").await
             }
             _ => {
-                let mut stream = self.connect(&self.http1).await?;
                 let head = "POST /callbacks HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n";
                 stream.write_all(head.as_bytes()).await?;
                 self.drip(&mut stream, b"x").await
             }
         }
+    }
+
+    fn stands(&self, manner: usize) -> Open<'_> {
+        self.stood[manner].fetch_add(1, Ordering::Relaxed);
+        Open::count(&self.open)
     }
 
     async fn drip(&self, stream: &mut TlsStream<TcpStream>, drop: &[u8]) -> std::io::Result<()> {
@@ -156,17 +197,30 @@ impl Inner {
         }
     }
 
+    /// One round: counted once there was a connection, whoever ended it.
     async fn shout(&self, manner: usize) -> std::io::Result<()> {
+        let tls = if manner == 5 {
+            &self.http2
+        } else {
+            &self.http1
+        };
+        let mut stream = self.connect(tls).await?;
+        let said = self.say(&mut stream, manner).await;
+        self.rounds[manner].fetch_add(1, Ordering::Relaxed);
+        said?;
+        until_closed(&mut stream).await
+    }
+
+    async fn say(&self, to: &mut TlsStream<TcpStream>, manner: usize) -> std::io::Result<()> {
         match manner {
             // 100 MB, to a door that is closed, to the open one with and without a length.
-            0 => self.flood("/callbacks/a/b/c", Some(100 << 20)).await,
-            1 => self.flood(&self.leaked, Some(100 << 20)).await,
-            2 => self.flood(&self.leaked, None).await,
+            0 => flood(to, "/callbacks/a/b/c", Some(100 << 20)).await,
+            1 => flood(to, &self.leaked, Some(100 << 20)).await,
+            2 => flood(to, &self.leaked, None).await,
             3 => {
                 let mut head = "POST /callbacks HTTP/1.1\r\nHost: a\r\n".to_owned();
                 (0..10_000).for_each(|n| head.push_str(&format!("x-{n}: y\r\n")));
-                self.send(&self.http1, format!("{head}\r\n").as_bytes())
-                    .await
+                to.write_all(format!("{head}\r\n").as_bytes()).await
             }
             // As deep as a body may be long.
             4 => {
@@ -175,48 +229,47 @@ impl Inner {
                 let head = format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {depth}");
                 let body = "[".repeat(depth);
                 let text = format!("{head}\r\nConnection: close\r\n\r\n{body}");
-                self.send(&self.http1, text.as_bytes()).await
+                to.write_all(text.as_bytes()).await
             }
-            _ => {
-                let mut resets = PREFACE.to_vec();
-                for n in 0..1_000_u32 {
-                    let stream = (2 * n + 1).to_be_bytes();
-                    // GET / that ends its stream, and at once its reset.
-                    resets.extend([0, 0, 6, 1, 5]);
-                    resets.extend(stream);
-                    resets.extend([0x82, 0x87, 0x84, 0x41, 0x01, b'a']);
-                    resets.extend([0, 0, 4, 3, 0]);
-                    resets.extend(stream);
-                    resets.extend(8_u32.to_be_bytes());
-                }
-                self.send(&self.http2, &resets).await
-            }
+            _ => to.write_all(&resets()).await,
         }
     }
+}
 
-    async fn flood(&self, path: &str, length: Option<usize>) -> std::io::Result<()> {
-        let mut stream = self.connect(&self.http1).await?;
-        let framing = match length {
-            Some(length) => format!("Content-Length: {length}"),
-            None => "Transfer-Encoding: chunked".to_owned(),
-        };
-        let head = format!("POST {path} HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n");
-        stream.write_all(head.as_bytes()).await?;
-        let mut piece = vec![b'x'; 64 << 10];
-        if length.is_none() {
-            piece = [b"10000\r\n".as_slice(), &piece, b"\r\n"].concat();
-        }
-        for _ in 0..1_600 {
-            stream.write_all(&piece).await?;
-        }
-        until_closed(&mut stream).await
+/// Requests that end their stream, each with its reset at once.
+fn resets() -> Vec<u8> {
+    let mut resets = PREFACE.to_vec();
+    for n in 0..1_000_u32 {
+        let stream = (2 * n + 1).to_be_bytes();
+        resets.extend([0, 0, 6, 1, 5]);
+        resets.extend(stream);
+        resets.extend([0x82, 0x87, 0x84, 0x41, 0x01, b'a']);
+        resets.extend([0, 0, 4, 3, 0]);
+        resets.extend(stream);
+        resets.extend(8_u32.to_be_bytes());
     }
+    resets
+}
 
-    async fn send(&self, tls: &Arc<ClientConfig>, bytes: &[u8]) -> std::io::Result<()> {
-        let mut stream = self.connect(tls).await?;
-        stream.write_all(bytes).await?;
-        until_closed(&mut stream).await
+async fn flood(
+    to: &mut TlsStream<TcpStream>,
+    path: &str,
+    length: Option<usize>,
+) -> std::io::Result<()> {
+    let framing = match length {
+        Some(length) => format!("Content-Length: {length}"),
+        None => "Transfer-Encoding: chunked".to_owned(),
+    };
+    let head = format!("POST {path} HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n");
+    to.write_all(head.as_bytes()).await?;
+    let mut piece = vec![b'x'; 64 << 10];
+    if length.is_none() {
+        piece = [b"10000\r\n".as_slice(), &piece, b"\r\n"].concat();
     }
+    for _ in 0..1_600 {
+        to.write_all(&piece).await?;
+    }
+    Ok(())
 }
 
 /// Reads until the server hangs up.

@@ -24,7 +24,7 @@ async fn good_callbacks_come_through_a_crowd_that_is_larger_than_the_house() {
     attack.crowd(200, Duration::from_secs(5));
     attack.loud(2, Duration::from_millis(50));
     until("the attack runs", DEADLINE, async || {
-        attack.open() > 100 && attack.rounds() > 6
+        attack.open() > 100 && attack.is_complete()
     })
     .await;
     let waits = victim.good_callbacks("small", 60, 20).await;
