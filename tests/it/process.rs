@@ -83,6 +83,11 @@ impl Program {
         .await;
     }
 
+    /// Sums up a counter of its metrics, whatever its labels.
+    pub(crate) async fn counted(&self, counter: &str) -> f64 {
+        counted(self.config.admin.listen, counter).await
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.as_ref().expect("it runs").id()
     }

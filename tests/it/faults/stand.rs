@@ -106,6 +106,7 @@ impl Stand {
             config.data_dir = data.path().join(format!("program-{n}"));
             config.receiver.listen = ([127, 0, 0, 1], *receiver).into();
             config.api.listen = ([127, 0, 0, 1], free_port()).into();
+            config.admin.listen = ([127, 0, 0, 1], free_port()).into();
             match parts.roles {
                 Some(roles) => Program::with_roles(config, roles),
                 None => Program::prepare(config),

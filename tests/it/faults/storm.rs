@@ -15,6 +15,7 @@ use kling_relay::edge::nats::topology;
 use kling_relay::model::event::EventKind;
 use kling_relay::model::ids::{KlingTaskId, TaskId};
 use kling_relay::model::ledger::{EntryKind, LedgerOwner};
+use kling_relay::telemetry;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
@@ -184,17 +185,22 @@ async fn check(stand: &Stand) {
     let messages = everything(&stand.log).await;
     assert_eq!(audit_chain(&messages).torn, 0);
     let mut counts: HashMap<EventKind, usize> = HashMap::new();
-    let mut completed: HashMap<TaskId, usize> = HashMap::new();
+    let mut of_tasks: HashMap<(TaskId, EventKind), usize> = HashMap::new();
     for (id, kind) in messages.iter().filter_map(|message| message.task_subject()) {
         *counts.entry(kind).or_default() += 1;
-        if kind == EventKind::Succeeded {
-            *completed.entry(id).or_default() += 1;
-        }
+        *of_tasks.entry((id, kind)).or_default() += 1;
     }
     assert_eq!(counts[&EventKind::Succeeded], TASKS, "{counts:?}");
     assert_eq!(counts[&EventKind::Settled], TASKS, "{counts:?}");
     assert_eq!(counts.get(&EventKind::Failed), None);
-    assert!(completed.len() == TASKS && completed.values().all(|times| *times == 1));
+    let repeated: Vec<_> = of_tasks.iter().filter(|(_, times)| **times > 1).collect();
+    assert!(repeated.is_empty(), "more than once: {repeated:?}");
+    assert_eq!(stand.log.letter_count().await.ok(), Some(0), "set aside");
+    for program in &stand.programs {
+        let share = program.counted(telemetry::TASKS_ENDED).await;
+        tell(&format!("one completer completed {share} tasks"));
+        assert!(share > 0.0, "a completer did nothing");
+    }
     let settlements = messages.iter().filter_map(|message| {
         let key = message.ledger_key()?;
         let entry = message.ledger_entry().ok()?;
