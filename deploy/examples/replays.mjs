@@ -8,7 +8,7 @@ const [name, dataDir = "./data"] = process.argv.slice(2);
 const server = JSON.parse(readFileSync(`${dataDir}/nats.json`, "utf8"));
 const client = await connect({ servers: server.url, user: server.user, pass: server.password });
 const prefix = `kling.replay.v1.${name}.`;
-const durable = `${name}-replays-js`;
+const durable = `${name}-replays`;
 const manager = await jetstreamManager(client);
 await manager.consumers.add("KLING_REPLAY", { durable_name: durable, ack_policy: "explicit", filter_subject: `${prefix}>` });
 const consumer = await jetstream(client).consumers.get("KLING_REPLAY", durable);

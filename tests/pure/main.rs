@@ -12,6 +12,7 @@ mod budget_day;
 mod callback_url;
 mod circuit;
 mod config;
+mod deployment;
 mod development;
 mod dispatch;
 mod estimate;

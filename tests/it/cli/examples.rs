@@ -133,9 +133,6 @@ async fn python_and_javascript_read_what_is_delivered_again() {
     let dev = Dev::start(&[]).await;
     let done = dev.run(&["submit", "--prompt", "a fox", "--wait"]).await;
     done.is(0, "succeeded");
-    let replay = "replay --consumer billing --from-sequence 1 --event succeeded --reason x --who o";
-    let replay: Vec<&str> = replay.split(' ').collect();
-    dev.run(&replay).await.is(0, "1 delivered");
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/examples");
     let mut commands = Vec::new();
     if let Some(client) = client() {
@@ -155,8 +152,12 @@ async fn python_and_javascript_read_what_is_delivered_again() {
     if commands.is_empty() {
         eprintln!("skipped: neither client can be installed here");
     }
-    for mut command in commands {
-        command.arg("billing").arg(dev.place.data_dir());
+    for (mut command, name) in commands.into_iter().zip(["billing", "search"]) {
+        let replay = format!("replay --consumer {name} --from-sequence 1 --event succeeded");
+        let mut replay: Vec<&str> = replay.split(' ').collect();
+        replay.extend(["--reason", "x", "--who", "olga"]);
+        dev.run(&replay).await.is(0, "1 delivered");
+        command.arg(name).arg(dev.place.data_dir());
         command.stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.kill_on_drop(true).spawn().expect("it starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
