@@ -143,7 +143,7 @@ async fn linked(
         Command::Estimate(args) => estimate::run(link, args, output).await,
         Command::Tasks(command) => tasks::run(link, command, output).await,
         Command::Events(command) => events::run(link, command, clock, output).await,
-        Command::Replay(args) => replay::run(link, args, clock, output).await,
+        Command::Replay(args) => replay::run(link, args, &limiter(args.rate), clock, output).await,
         Command::Dead(command) => dead::run(link, command, clock, output).await,
         Command::Recover(args) => {
             let recovery = Recovery {

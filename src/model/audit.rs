@@ -24,7 +24,7 @@ pub enum AuditAction {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AuditState {
-    /// It is about to be done.
+    /// It is about to be done, or under way: `messages` says how many so far.
     Begun,
     /// It was stopped on the way, and can be taken up again.
     Interrupted,
@@ -82,8 +82,12 @@ pub struct Audit {
     /// To whom, for a replay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consumer: Option<String>,
-    /// How many messages so far.
+    /// How many messages, since it was begun or last taken up again.
     pub messages: u64,
+    /// For a replay: the sequence of the last message that was delivered. Taken up again, it goes
+    /// on behind that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_sequence: Option<u64>,
     /// When.
     pub occurred_at: Timestamp,
 }

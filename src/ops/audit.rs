@@ -51,6 +51,8 @@ pub struct Deed {
     pub selection: Selection,
     /// To whom, for a replay.
     pub consumer: Option<String>,
+    /// How far it has come, for a replay.
+    pub last_sequence: Option<u64>,
     action: AuditAction,
     who: String,
     reason: String,
@@ -69,22 +71,24 @@ impl Deed {
             id: new_commit_id().as_str().to_owned(),
             selection,
             consumer: consumer.map(str::to_owned),
+            last_sequence: None,
             action,
             who: args.who().unwrap_or_default(),
             reason: args.reason.clone().unwrap_or_default(),
         }
     }
 
-    /// Takes one up again.
+    /// Takes one up again where its newest record says.
     #[must_use]
-    pub fn again(begun: &Audit, args: &AuditArgs) -> Self {
+    pub fn again(newest: &Audit, args: &AuditArgs) -> Self {
         Self {
-            id: begun.audit_id.clone(),
-            selection: begun.selection.clone(),
-            consumer: begun.consumer.clone(),
-            action: begun.action,
-            who: args.who().unwrap_or_else(|| begun.who.clone()),
-            reason: args.reason.clone().unwrap_or_else(|| begun.reason.clone()),
+            id: newest.audit_id.clone(),
+            selection: newest.selection.clone(),
+            consumer: newest.consumer.clone(),
+            last_sequence: newest.last_sequence,
+            action: newest.action,
+            who: args.who().unwrap_or_else(|| newest.who.clone()),
+            reason: args.reason.clone().unwrap_or_else(|| newest.reason.clone()),
         }
     }
 
@@ -108,6 +112,7 @@ impl Deed {
             selection: self.selection.clone(),
             consumer: self.consumer.clone(),
             messages,
+            last_sequence: self.last_sequence,
             occurred_at: now,
         })
         .await

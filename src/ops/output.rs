@@ -51,6 +51,13 @@ impl Output {
         let _ = writeln!(stderr, "kling-relay: {text}");
     }
 
+    /// Prints a line beside the result, on stderr; somebody who asked for quiet does not see it.
+    pub fn note(&self, text: &str) {
+        if !self.quiet {
+            self.error(text);
+        }
+    }
+
     /// Prints a line for a person; a program, or somebody who asked for quiet, does not see it.
     pub fn say(&self, text: &str) {
         if !self.json && !self.quiet {

@@ -2,9 +2,9 @@
 //! else. What was delivered before an interruption is not delivered again.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use anyhow::{Context, bail};
+use governor::DefaultDirectRateLimiter;
 use indicatif::ProgressBar;
 use jiff::Timestamp;
 use serde_json::json;
@@ -13,7 +13,7 @@ use super::audit::Deed;
 use super::connect::Connected;
 use super::output::{Output, table};
 use super::selection::{Chosen, PAGE};
-use crate::cli::ReplayArgs;
+use crate::cli::{ReplayArgs, interrupted};
 use crate::edge::clock::Clock;
 use crate::edge::nats::log::{Log, LogError, ReadFrom};
 use crate::edge::nats::record::Recorded;
@@ -21,11 +21,10 @@ use crate::edge::nats::replay::Again;
 use crate::edge::nats::topology::{self, Consumer};
 use crate::model::audit::{AuditAction, AuditState};
 
-/// How long a replay waits for a consumer that does not keep up.
-const FULL_MAX: Duration = Duration::from_secs(60);
-/// Between two tries meanwhile.
-const FULL_PAUSE: Duration = Duration::from_millis(500);
-/// How far back an interrupted replay may lie: its events are kept for a day.
+/// After so many messages it is recorded how far a replay has come. What it delivered tells as
+/// well, but only for a day.
+const RECORDED_EVERY: u64 = 1_000;
+/// How far back the last sign of a replay that was stopped may lie.
 const RESUME_MAX: jiff::SignedDuration = jiff::SignedDuration::from_hours(48);
 
 /// Delivers the chosen events again. Returns whether all of them were.
@@ -35,41 +34,43 @@ const RESUME_MAX: jiff::SignedDuration = jiff::SignedDuration::from_hours(48);
 pub async fn run(
     link: &Connected,
     args: &ReplayArgs,
+    pace: &DefaultDirectRateLimiter,
     clock: &Clock,
     output: Output,
 ) -> anyhow::Result<bool> {
-    let (log, now) = (&link.log, clock.now());
-    let plan = match &args.resume {
-        Some(id) => Plan::resumed(log, args, id, now).await?,
+    let log = &link.log;
+    let mut plan = match &args.resume {
+        Some(id) => Plan::resumed(log, args, id, clock.now()).await?,
         None => Plan::fresh(log, args).await?,
     };
     let counts = plan.count(log).await?;
     if args.dry_run {
-        plan.report(&counts, None, output);
+        plan.report(&counts, true, output);
         return Ok(true);
     }
-    plan.deed.record(log, AuditState::Begun, 0, now).await?;
+    plan.record(log, AuditState::Begun, clock).await?;
+    let id = &plan.deed.id;
+    let go_on = format!(
+        "kling-relay replay --consumer {} --resume {id}",
+        args.consumer
+    );
+    output.note(&format!("replay {id} begun; if it is stopped: {go_on}"));
     let total = counts.values().sum();
-    let mut delivered = 0;
-    let all = plan.deliver(log, args.rate, total, clock, output, &mut delivered);
     let ended = tokio::select! {
-        ended = all => ended,
-        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+        ended = plan.deliver(log, total, pace, clock, output) => ended,
+        () = interrupted() => Err(anyhow::anyhow!("interrupted")),
     };
     let state = match &ended {
         Ok(()) => AuditState::Ended,
         Err(_) => AuditState::Interrupted,
     };
-    let recorded = plan.deed.record(log, state, delivered, clock.now()).await;
+    let recorded = plan.record(log, state, clock).await;
+    let delivered = plan.delivered;
     ended.with_context(|| {
-        format!(
-            "{delivered} of {total} events were delivered; go on with `kling-relay replay \
-             --consumer {} --resume {}`",
-            args.consumer, plan.deed.id
-        )
+        format!("{delivered} of {total} events were delivered; go on with `{go_on}`")
     })?;
     recorded?;
-    plan.report(&counts, Some(delivered), output);
+    plan.report(&counts, false, output);
     Ok(true)
 }
 
@@ -105,6 +106,8 @@ struct Plan {
     consumer: String,
     filter: String,
     callbacks: bool,
+    /// How many were delivered in this run.
+    delivered: u64,
 }
 
 impl Plan {
@@ -136,17 +139,21 @@ impl Plan {
         now: Timestamp,
     ) -> anyhow::Result<Self> {
         let audits = log.audits(id, ReadFrom::Time(now - RESUME_MAX)).await?;
-        let Some(begun) = audits.first() else {
+        let newest = audits.last();
+        let Some(newest) = newest.filter(|audit| audit.action == AuditAction::Replay) else {
             bail!("there is no replay {id:?} of the last two days; begin a new one");
         };
-        if begun.consumer.as_deref() != Some(args.consumer.as_str()) {
-            let consumer = begun.consumer.as_deref().unwrap_or_default();
+        if newest.consumer.as_deref() != Some(args.consumer.as_str()) {
+            let consumer = newest.consumer.as_deref().unwrap_or_default();
             bail!("replay {id} is for consumer {consumer:?}; use --consumer {consumer}");
         }
-        let mut deed = Deed::again(begun, &args.audit);
-        if let Some(last) = log.delivered_again(id, &args.consumer).await? {
-            deed.selection.from_sequence = Some(last + 1);
+        if newest.state == AuditState::Ended {
+            bail!("replay {id} has ended and nothing of it is left; begin a new one to repeat it");
         }
+        let mut deed = Deed::again(newest, &args.audit);
+        // The record may lag behind, and what was delivered goes after a day: the later one knows.
+        let delivered = log.delivered_again(id, &args.consumer).await?;
+        deed.last_sequence = deed.last_sequence.max(delivered);
         Self::of(deed)
     }
 
@@ -164,7 +171,19 @@ impl Plan {
             consumer,
             filter,
             callbacks,
+            delivered: 0,
         })
+    }
+
+    /// Returns where this run begins.
+    fn begins(&self) -> ReadFrom {
+        let last = self.deed.last_sequence;
+        last.map_or_else(|| self.chosen.begins(), |last| ReadFrom::Sequence(last + 1))
+    }
+
+    async fn record(&self, log: &Log, state: AuditState, clock: &Clock) -> Result<(), LogError> {
+        let deed = &self.deed;
+        deed.record(log, state, self.delivered, clock.now()).await
     }
 
     /// Reads the next chosen messages and where to read on; `None` at the end.
@@ -201,7 +220,7 @@ impl Plan {
     /// Counts by kind.
     async fn count(&self, log: &Log) -> Result<BTreeMap<&'static str, u64>, LogError> {
         let mut counts = BTreeMap::new();
-        let mut from = self.chosen.begins();
+        let mut from = self.begins();
         while from != ReadFrom::Sequence(u64::MAX) {
             let Some((messages, next)) = self.page(log, from).await? else {
                 break;
@@ -217,31 +236,31 @@ impl Plan {
     }
 
     async fn deliver(
-        &self,
+        &mut self,
         log: &Log,
-        rate: u32,
         total: u64,
+        pace: &DefaultDirectRateLimiter,
         clock: &Clock,
         output: Output,
-        delivered: &mut u64,
     ) -> anyhow::Result<()> {
         let bar = match output.is_lively() {
             true => ProgressBar::new(total),
             false => ProgressBar::hidden(),
         };
-        let started = std::time::Instant::now();
-        let mut from = self.chosen.begins();
+        let mut from = self.begins();
         while from != ReadFrom::Sequence(u64::MAX) {
             let Some((messages, next)) = self.page(log, from).await? else {
                 break;
             };
             for message in &messages {
-                let count = u32::try_from(*delivered).unwrap_or(u32::MAX);
-                let due = Duration::from_secs(1).saturating_mul(count) / rate;
-                clock.sleep(due.saturating_sub(started.elapsed())).await;
-                self.deliver_one(log, message, clock).await?;
-                *delivered += 1;
+                pace.until_ready().await;
+                self.deliver_one(log, message).await?;
+                self.delivered += 1;
+                self.deed.last_sequence = Some(message.seq);
                 bar.inc(1);
+                if self.delivered.is_multiple_of(RECORDED_EVERY) {
+                    self.record(log, AuditState::Begun, clock).await?;
+                }
             }
             from = ReadFrom::Sequence(next);
         }
@@ -249,13 +268,7 @@ impl Plan {
         Ok(())
     }
 
-    /// Waits for a consumer that does not keep up, but not for ever.
-    async fn deliver_one(
-        &self,
-        log: &Log,
-        message: &Recorded,
-        clock: &Clock,
-    ) -> anyhow::Result<()> {
+    async fn deliver_one(&self, log: &Log, message: &Recorded) -> anyhow::Result<()> {
         let again = Again {
             replay: &self.deed.id,
             consumer: &self.consumer,
@@ -263,24 +276,22 @@ impl Plan {
             sequence: message.seq,
             letter: None,
         };
-        let waiting = std::time::Instant::now();
-        loop {
-            match log.deliver_again(message, again).await {
-                Err(LogError::Full { .. }) if waiting.elapsed() < FULL_MAX => {
-                    clock.sleep(FULL_PAUSE).await;
-                }
-                Err(error @ LogError::Full { .. }) => {
-                    return Err(error).context(
-                        "events delivered again are kept for a day and there is no room for \
-                         more; raise nats.replay_max_bytes, or go on tomorrow",
-                    );
-                }
-                result => return Ok(result?),
-            }
+        match log.deliver_again(message, again).await {
+            Err(error @ LogError::Full { .. }) => Err(error).with_context(|| {
+                format!(
+                    "what is delivered again stays for a day, read or not, and {stream} has no \
+                     room for more; once {consumer} has read it, make room with `nats stream \
+                     purge {stream} --subject '{subjects}'`, or raise nats.replay_max_bytes",
+                    stream = topology::REPLAY,
+                    consumer = self.consumer,
+                    subjects = topology::replays_of(&self.consumer),
+                )
+            }),
+            result => Ok(result?),
         }
     }
 
-    fn report(&self, counts: &BTreeMap<&'static str, u64>, done: Option<u64>, output: Output) {
+    fn report(&self, counts: &BTreeMap<&'static str, u64>, dry_run: bool, output: Output) {
         let total: u64 = counts.values().sum();
         let document = json!({
             "replay": self.deed.id,
@@ -288,16 +299,17 @@ impl Plan {
             "selection": self.chosen.selection,
             "counts": counts,
             "total": total,
-            "delivered": done.unwrap_or(0),
-            "dry_run": done.is_none(),
+            "delivered": self.delivered,
+            "dry_run": dry_run,
         });
         let mut rows = vec![vec!["EVENT".to_owned(), "COUNT".to_owned()]];
         let row = |(kind, count): (&&str, &u64)| vec![(*kind).to_owned(), count.to_string()];
         rows.extend(counts.iter().map(row));
         let subject = topology::replays_of(&self.consumer);
-        let last = match done {
-            None => format!("{total} would be delivered to {subject}; nothing was sent"),
-            Some(done) => format!("{done} delivered to {subject} by replay {}", self.deed.id),
+        let (done, id) = (self.delivered, &self.deed.id);
+        let last = match dry_run {
+            true => format!("{total} would be delivered to {subject}; nothing was sent"),
+            false => format!("{done} delivered to {subject} by replay {id}"),
         };
         output.result(&document, &format!("{}\n{last}", table(&rows)));
     }

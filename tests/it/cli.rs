@@ -4,6 +4,7 @@ mod alone;
 mod events_on_the_wire;
 mod examples;
 pub(crate) mod recovery;
+mod replays;
 mod running;
 mod usage;
 

@@ -35,7 +35,8 @@ impl Log {
     /// window changes nothing.
     ///
     /// # Errors
-    /// [`LogError`]; [`LogError::Full`] while the consumer does not keep up.
+    /// [`LogError`]; [`LogError::Full`] when the stream is: what is delivered again stays for its
+    /// time, read or not.
     pub async fn deliver_again(
         &self,
         message: &Recorded,

@@ -328,7 +328,7 @@ pub fn streams(nats: &config::Nats) -> [Value; 4] {
         "subjects": ["kling.replay.v1.>"],
         "max_bytes": nats.replay_max_bytes,
         "max_age": nanos(REPLAY_AGE),
-        // An event that a slow consumer has not read is never pushed out: the replay waits.
+        // An event that a slow consumer has not read is never pushed out: the replay stops.
         "discard": "new",
         "duplicate_window": nanos(DUPLICATE_WINDOW),
         "allow_atomic": false,

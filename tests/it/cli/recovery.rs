@@ -133,58 +133,6 @@ async fn a_replay_reaches_one_consumer_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn an_interrupted_replay_goes_on_where_it_stopped() {
-    let dev = Dev::start(&[]).await;
-    for _ in 0..4 {
-        dev.run(&["submit", "--prompt", "a fox", "--wait"])
-            .await
-            .is(0, "succeeded");
-    }
-    let (broker, _log) = link(&dev).await;
-    let slow = "replay --consumer late --from-sequence 1 --rate 4 --reason x --who olga";
-    let slow: Vec<&str> = slow.split(' ').collect();
-    let child = tokio::process::Command::from(dev.place.command(&slow))
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .expect("it starts");
-    until("some are delivered", WITHIN, async || {
-        kept(&broker).await >= 3
-    })
-    .await;
-    let pid = child.id().expect("it runs").to_string();
-    let sent = std::process::Command::new("kill")
-        .args(["-INT", &pid])
-        .status();
-    assert!(sent.expect("kill runs").success());
-    let output = child.wait_with_output().await.expect("it ends");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    let resume = said
-        .split("--resume ")
-        .nth(1)
-        .expect("it says how to go on");
-    let id: String = resume.chars().take_while(char::is_ascii_hexdigit).collect();
-
-    let go_on = format!("replay --consumer late --resume {id} --json --rate 1000");
-    let go_on: Vec<&str> = go_on.split(' ').collect();
-    let rest = dev.run(&go_on).await.json();
-    assert_eq!(rest["replay"], id);
-    let all = "replay --consumer late --from-sequence 1 --dry-run --json";
-    let all = dev.run(&all.split(' ').collect::<Vec<_>>()).await.json();
-    let total = all["total"].as_u64().expect("a number");
-    assert_eq!(kept(&broker).await, total, "each once");
-    let again = dev.run(&go_on).await.json();
-    assert_eq!(again["delivered"], 0, "nothing is left");
-    dev.stop().await;
-}
-
-async fn kept(broker: &Broker) -> u64 {
-    let info = api(broker, "STREAM.INFO.KLING_REPLAY").await;
-    info.and_then(|info| info["state"]["messages"].as_u64())
-        .expect("a number")
-}
-
-#[tokio::test]
 async fn what_was_set_aside_is_listed_shown_given_back_and_thrown_away() {
     let dev = Dev::start(&[]).await;
     let (_broker, log) = link(&dev).await;
