@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures::StreamExt;
 use jiff::SignedDuration;
 use kling_relay::edge::clock::Clock;
-use kling_relay::edge::nats::topology::Consumer;
+use kling_relay::edge::nats::topology::{Consumer, LEDGER_ENTRIES};
 use kling_relay::model::task::Status;
 use serde_json::Value;
 
@@ -19,12 +19,12 @@ use crate::world::{Expected, Options, World, all_events, legacy_video, video};
 /// So that a replay lasts while tasks come and end.
 const PER_SECOND: &str = "80";
 
-async fn replay(program: &Program, from: &str) -> Value {
+async fn replay(program: &Program, consumer: &str, from: &str) -> Value {
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_kling-relay"));
     command.arg("--config").arg(&program.file).args([
         "replay",
         "--consumer",
-        "billing",
+        consumer,
         "--from",
         from,
         "--rate",
@@ -53,7 +53,10 @@ async fn a_day_is_replayed_twice_while_work_goes_on() {
     let program = Program::prepare(world.config.clone());
     let over = AtomicBool::new(false);
     let replays = async {
-        let both = [replay(&program, &from).await, replay(&program, &from).await];
+        let both = [
+            replay(&program, "billing", &from).await,
+            replay(&program, "billing", &from).await,
+        ];
         over.store(true, Ordering::Relaxed);
         both
     };
@@ -105,4 +108,36 @@ async fn a_day_is_replayed_twice_while_work_goes_on() {
         seq = event.seq;
     }
     world.stop(Expected::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_stage_has_done_stays_done_when_it_is_told_again() {
+    let world = World::start(Options::default()).await;
+    let from = (Clock::system().now() - SignedDuration::from_hours(24)).to_string();
+    let requests = [video(""), legacy_video(""), video("fail=moderation")];
+    let ids = world.submit_all(&requests).await;
+    let before = world.finished(&ids).await;
+    world.drained().await;
+    let log = world.app.log();
+    let last = log.last_event_sequence().await.expect("the log answers");
+    let (balance, entries) = (
+        world.balance(&before[&ids[0]]).await,
+        world.count(LEDGER_ENTRIES).await,
+    );
+
+    let program = Program::prepare(world.config.clone());
+    // Two successes to store, three ends to settle, and whatever Kling called for.
+    for (stage, at_least) in [("completer", 3), ("downloader", 2), ("accountant", 3)] {
+        let said = replay(&program, stage, &from).await;
+        let delivered = said["delivered"].as_u64().expect("a number");
+        assert!(delivered >= at_least, "{said}");
+    }
+    world.drained().await;
+    let now = log.last_event_sequence().await.expect("the log answers");
+    assert_eq!(now, last, "no event");
+    assert_eq!(world.balance(&before[&ids[0]]).await, balance);
+    assert_eq!(world.count(LEDGER_ENTRIES).await, entries, "no entry");
+    let stats = world.stop(Expected::default()).await;
+    assert_eq!(stats.queries.total(), 0, "{:?}", stats.queries);
+    assert_eq!(stats.creates.requests, 3, "{:?}", stats.creates);
 }
