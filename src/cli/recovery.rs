@@ -95,10 +95,11 @@ pub struct RecoverArgs {
 /// Which messages that were set aside.
 #[derive(Clone, Debug, Args)]
 pub struct LetterArgs {
-    /// Their numbers, as `dead list` shows them.
+    /// Their numbers, as `dead list` shows them; then no filter.
+    #[arg(conflicts_with_all = ["all", "stage", "tenant", "task", "from", "to", "matching"])]
     pub letters: Vec<u64>,
     /// Every one that the filters leave.
-    #[arg(long, conflicts_with = "letters")]
+    #[arg(long)]
     pub all: bool,
     /// Of this stage.
     #[arg(long)]

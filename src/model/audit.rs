@@ -62,6 +62,12 @@ pub struct Selection {
     /// Set aside by this stage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<String>,
+    /// Set aside for a reason that holds this text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matching: Option<String>,
+    /// Set aside under these numbers, at most 100.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub letters: Vec<u64>,
 }
 
 /// `kling.v1._account.audit.<day>`: what an operator did.

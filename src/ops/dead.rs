@@ -8,10 +8,10 @@ use super::audit::Deed;
 use super::connect::Connected;
 use super::output::{Output, table};
 use super::selection::Chosen;
-use crate::cli::{AuditArgs, DeadCommand, LetterArgs, RangeArgs};
+use crate::cli::{AuditArgs, DeadCommand, LetterArgs, RangeArgs, interrupted};
 use crate::edge::clock::Clock;
 use crate::edge::nats::dead::read_dead_letter;
-use crate::edge::nats::log::Log;
+use crate::edge::nats::log::{Log, ReadFrom};
 use crate::edge::nats::record::Recorded;
 use crate::edge::nats::replay::Again;
 use crate::edge::nats::topology::Consumer;
@@ -20,6 +20,10 @@ use crate::model::dead_letter::DeadLetter;
 
 /// Reasons in a table are cut here, characters.
 const REASON_SHOWN_MAX: usize = 60;
+/// Messages read at once: bodies are in memory, and may be large.
+const PAGE: usize = 100;
+/// Numbers in one command: all of them stand in its record.
+const NUMBERS_MAX: usize = 100;
 
 /// A message that was set aside.
 struct Letter {
@@ -41,9 +45,7 @@ pub async fn run(
     match command {
         DeadCommand::List { which, limit } => {
             let limit = usize::try_from(*limit).unwrap_or(usize::MAX);
-            let letters = find(log, which, limit).await?;
-            list(&letters, clock.now(), output);
-            Ok(true)
+            list(Search::new(log, which)?, limit, clock.now(), output).await
         }
         DeadCommand::Show { letter, payload } => {
             let found = one(log, *letter).await?;
@@ -97,6 +99,9 @@ pub fn check(command: &DeadCommand) -> anyhow::Result<()> {
 }
 
 fn chosen(which: &LetterArgs) -> anyhow::Result<Chosen> {
+    if which.letters.len() > NUMBERS_MAX {
+        bail!("at most {NUMBERS_MAX} numbers at once; use --all with filters for more");
+    }
     if let Some(stage) = &which.stage
         && Consumer::of_stage(stage).is_none()
     {
@@ -110,7 +115,12 @@ fn chosen(which: &LetterArgs) -> anyhow::Result<Chosen> {
         task: which.task.clone(),
         ..RangeArgs::default()
     })?;
-    chosen.selection.stage.clone_from(&which.stage);
+    let selection = &mut chosen.selection;
+    selection.stage.clone_from(&which.stage);
+    selection.matching.clone_from(&which.matching);
+    selection.letters.clone_from(&which.letters);
+    selection.letters.sort_unstable();
+    selection.letters.dedup();
     Ok(chosen)
 }
 
@@ -122,39 +132,48 @@ async fn one(log: &Log, seq: u64) -> anyhow::Result<Letter> {
     Ok(Letter { message, letter })
 }
 
-/// Finds what the flags choose, oldest first.
-async fn find(log: &Log, which: &LetterArgs, limit: usize) -> anyhow::Result<Vec<Letter>> {
-    let mut found = Vec::new();
-    if !which.letters.is_empty() {
-        for seq in &which.letters {
-            found.push(one(log, *seq).await?);
-        }
-        return Ok(found);
+/// What the flags choose, oldest first, a page at a time.
+struct Search<'a> {
+    log: &'a Log,
+    chosen: Chosen,
+    next: Option<ReadFrom>,
+}
+
+impl<'a> Search<'a> {
+    fn new(log: &'a Log, which: &LetterArgs) -> anyhow::Result<Self> {
+        let chosen = chosen(which)?;
+        let next = Some(chosen.begins());
+        Ok(Self { log, chosen, next })
     }
-    let chosen = chosen(which)?;
-    let mut next = 1;
-    while found.len() < limit {
-        let page = log.letters(&chosen.letters(), next).await?;
-        let Some(last) = page.last() else {
-            break;
+
+    /// Returns the next page; `None` at the end.
+    async fn page(&mut self) -> anyhow::Result<Option<Vec<Letter>>> {
+        let Some(from) = self.next.take() else {
+            return Ok(None);
         };
-        next = last.seq + 1;
+        let selection = &self.chosen.selection;
+        let mut found = Vec::new();
+        if !selection.letters.is_empty() {
+            for seq in &selection.letters {
+                found.push(one(self.log, *seq).await?);
+            }
+            return Ok(Some(found));
+        }
+        let page = self.log.letters(&self.chosen.letters(), from, PAGE).await?;
+        let last = page.last();
+        let last = last.filter(|last| !self.chosen.ends_before(last));
+        self.next = last.map(|last| ReadFrom::Sequence(last.seq + 1));
+        let text = selection.matching.as_deref();
         for message in page {
-            let early = chosen
-                .selection
-                .from
-                .is_some_and(|from| message.stored_at < from);
-            let Some(letter) = read_dead_letter(&message) else {
-                continue;
-            };
-            let text = which.matching.as_deref();
-            let matches = text.is_none_or(|text| letter.reason.contains(text));
-            if !early && matches && !chosen.ends_before(&message) && found.len() < limit {
+            if let Some(letter) = read_dead_letter(&message)
+                && text.is_none_or(|text| letter.reason.contains(text))
+                && !self.chosen.ends_before(&message)
+            {
                 found.push(Letter { message, letter });
             }
         }
+        Ok(Some(found))
     }
-    Ok(found)
 }
 
 impl Letter {
@@ -178,38 +197,46 @@ impl Letter {
             "bytes": self.message.payload.len(),
         })
     }
+
+    fn row(&self, now: Timestamp) -> Vec<String> {
+        let reason = self.letter.reason.chars().take(REASON_SHOWN_MAX);
+        vec![
+            self.message.seq.to_string(),
+            self.letter.stage.clone(),
+            self.task().to_owned(),
+            self.letter.attempts.to_string(),
+            age(now.duration_since(self.message.stored_at).as_secs()),
+            reason.collect(),
+        ]
+    }
 }
 
-fn list(letters: &[Letter], now: Timestamp, output: Output) {
-    if output.is_json() {
-        for letter in letters {
-            output.result(&letter.document(now), "");
-        }
-        return;
-    }
-    if letters.is_empty() {
-        output.say("nothing is set aside");
-        return;
-    }
+/// Prints at most so many.
+async fn list(
+    mut search: Search<'_>,
+    limit: usize,
+    now: Timestamp,
+    output: Output,
+) -> anyhow::Result<bool> {
     let heading = ["LETTER", "STAGE", "TASK", "ATTEMPTS", "AGE", "REASON"];
-    let mut rows = vec![heading.map(str::to_owned).to_vec()];
-    for letter in letters {
-        let reason: String = letter
-            .letter
-            .reason
-            .chars()
-            .take(REASON_SHOWN_MAX)
-            .collect();
-        rows.push(vec![
-            letter.message.seq.to_string(),
-            letter.letter.stage.clone(),
-            letter.task().to_owned(),
-            letter.letter.attempts.to_string(),
-            age(now.duration_since(letter.message.stored_at).as_secs()),
-            reason,
-        ]);
+    let (mut count, mut rows) = (0, vec![heading.map(str::to_owned).to_vec()]);
+    while count < limit
+        && let Some(page) = search.page().await?
+    {
+        for letter in page.iter().take(limit - count) {
+            count += 1;
+            match output.is_json() {
+                true => output.result(&letter.document(now), ""),
+                false => rows.push(letter.row(now)),
+            }
+        }
     }
-    output.print(&table(&rows));
+    if count == 0 {
+        output.say("nothing is set aside");
+    } else if !output.is_json() {
+        output.print(&table(&rows));
+    }
+    Ok(true)
 }
 
 fn age(seconds: i64) -> String {
@@ -266,29 +293,42 @@ impl<'a> Work<'a> {
     }
 
     async fn run(&self, log: &Log, clock: &Clock, output: Output) -> anyhow::Result<bool> {
-        let letters = find(log, self.which, usize::MAX).await?;
-        if self.dry_run {
-            list(&letters, clock.now(), output);
-            return Ok(true);
+        let mut search = Search::new(log, self.which)?;
+        if self.which.all {
+            // What is set aside from now on, anew perhaps, is for another time.
+            search.chosen.selection.to_sequence = Some(log.last_letter_sequence().await?);
         }
-        let selection = chosen(self.which)?.selection;
+        if self.dry_run {
+            return list(search, usize::MAX, clock.now(), output).await;
+        }
+        // A number that is not there is told before anything is done.
+        let mut page = search.page().await?;
+        let selection = search.chosen.selection.clone();
         let deed = Deed::new(self.action, self.audit, selection, None);
         deed.record(log, AuditState::Begun, 0, clock.now()).await?;
         let mut done = 0;
-        let mut result = Ok(());
-        for letter in &letters {
-            result = self.one(log, &deed, letter).await;
-            if result.is_err() {
-                break;
+        let work = async {
+            while let Some(letters) = page {
+                for letter in &letters {
+                    self.one(log, &deed, letter).await?;
+                    done += 1;
+                }
+                page = search.page().await?;
             }
-            done += 1;
-        }
+            anyhow::Ok(())
+        };
+        let result = tokio::select! {
+            result = work => result,
+            () = interrupted() => Err(anyhow::anyhow!("interrupted")),
+        };
         let state = match &result {
             Ok(()) => AuditState::Ended,
             Err(_) => AuditState::Interrupted,
         };
         let recorded = deed.record(log, state, done, clock.now()).await;
-        result.with_context(|| format!("{done} of {} messages are done", letters.len()))?;
+        result.with_context(|| {
+            format!("{done} messages are done; `kling-relay dead list` shows what is left")
+        })?;
         recorded?;
         let document = json!({ "audit_id": deed.id, "messages": done });
         let text = match self.action {

@@ -3,6 +3,7 @@
 mod alone;
 mod events_on_the_wire;
 mod examples;
+mod letters;
 pub(crate) mod recovery;
 mod replays;
 mod running;

@@ -58,14 +58,30 @@ impl Log {
         Ok(())
     }
 
-    /// Reads messages that were set aside, in order: at most 1,000 from a sequence on. The filter
-    /// is [`topology::dead_filter`]'s.
+    /// Reads messages that were set aside like [`Log::read`]. The filter is
+    /// [`topology::dead_filter`]'s.
     ///
     /// # Errors
     /// As [`Log::load`].
-    pub async fn letters(&self, filter: &str, from_seq: u64) -> Result<Vec<Recorded>, LogError> {
-        let from = ReadFrom::Sequence(from_seq);
-        self.read_stream(topology::DEAD, filter, from, 1_000).await
+    pub async fn letters(
+        &self,
+        filter: &str,
+        from: ReadFrom,
+        limit: usize,
+    ) -> Result<Vec<Recorded>, LogError> {
+        self.read_stream(topology::DEAD, filter, from, limit).await
+    }
+
+    /// Returns the sequence of the last message that was set aside, from the stream's leader; 0 if
+    /// there was none.
+    ///
+    /// # Errors
+    /// As [`Log::load`].
+    pub async fn last_letter_sequence(&self) -> Result<u64, LogError> {
+        let inner = &self.inner;
+        wire::last_sequence(&inner.broker, topology::DEAD, inner.read_timeout)
+            .await
+            .map_err(|failure| LogError::of_read("read the end of what was set aside", failure))
     }
 
     /// Reads one message that was set aside, from the stream's leader.
