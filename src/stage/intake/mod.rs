@@ -43,7 +43,8 @@ pub use self::service::serve;
 
 use self::cancel::{cancelled, is_cancelled};
 use self::refusals::{
-    away, check_batch, check_key, in_batch, no_task, parse_task_id, refused, unavailable,
+    away, check_batch, check_key, in_batch, no_task, parse_task_id, rebuilt_in_part, refused,
+    unavailable,
 };
 use self::repeats::{accepted, accepted_batch, cause_of, count_of};
 
@@ -193,12 +194,17 @@ impl Intake {
             .await
         {
             Ok(_) => tasks.iter().for_each(|task| announce(&task.event.task)),
-            Err(AcceptError::Exists(_)) if key.is_some() => {
+            Err(AcceptError::Exists(one)) if key.is_some() => {
                 let earlier = self.repeated(tenant, key, requests).await?;
-                let whole = earlier.len() == requests.len();
-                return whole
-                    .then(|| accepted_batch(&earlier))
-                    .ok_or_else(unavailable);
+                if earlier.len() == requests.len() {
+                    return Ok(accepted_batch(&earlier));
+                }
+                // A later task without the first: a log that was lost has been rebuilt in part.
+                let in_part = earlier.is_empty() && one != tasks[0].event.task.task_id;
+                return Err(match in_part {
+                    true => rebuilt_in_part(&one),
+                    false => unavailable(),
+                });
             }
             Err(error) => return Err(refused(error, &tasks)),
         }

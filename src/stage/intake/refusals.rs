@@ -78,6 +78,16 @@ pub(super) fn conflict(earlier: &TaskId) -> Problem {
     Problem::new(ProblemCode::IdempotencyConflict, detail).field("Idempotency-Key")
 }
 
+/// A batch of which the log was lost, and Kling listed a part only.
+pub(super) fn rebuilt_in_part(one: &TaskId) -> Problem {
+    let detail = format!(
+        "the log was lost, and of the batch of this Idempotency-Key only tasks that Kling has were \
+         rebuilt; look at GET /v1/tasks (and at {one}), and send what is missing there with \
+         another key"
+    );
+    Problem::new(ProblemCode::IdempotencyConflict, detail).field("Idempotency-Key")
+}
+
 pub(super) fn check_key(key: &str) -> Result<&str, Problem> {
     let ok = (1..=IDEMPOTENCY_KEY_MAX).contains(&key.len())
         && key.bytes().all(|b| b.is_ascii_graphic() || b == b' ');

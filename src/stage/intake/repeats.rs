@@ -1,6 +1,6 @@
 //! The same idempotency key brings the same tasks: what an earlier submission with it became.
 
-use super::refusals::{away, conflict};
+use super::refusals::{away, conflict, rebuilt_in_part};
 use super::{CAUSE, Intake};
 use crate::decide::pricing::request_digest;
 use crate::model::amount::sum_by_unit;
@@ -28,12 +28,15 @@ impl Intake {
         };
         let count = count_of(requests);
         let id = |i| TaskId::derived(tenant, CAUSE, &cause_of(key, i));
-        let mut tasks = Vec::with_capacity(requests.len());
+        let mut tasks: Vec<Task> = Vec::with_capacity(requests.len());
         for (i, request) in requests.iter().enumerate() {
             let loaded = self.log.load(&id(i)).await.map_err(|e| away(&e))?;
             match loaded {
                 Some(earlier) if is_of(&earlier.task, request, count) => tasks.push(earlier.task),
                 Some(earlier) => return Err(conflict(&earlier.task.task_id)),
+                None if tasks.iter().any(|task| task.relay.rebuilt) => {
+                    return Err(rebuilt_in_part(&id(0)));
+                }
                 None if tasks.iter().all(|task| task.relay.submitted_with == count) => {
                     return Ok(tasks);
                 }
@@ -53,10 +56,12 @@ pub(super) fn count_of(requests: &[TaskRequest]) -> u32 {
     u32::try_from(requests.len()).unwrap_or(u32::MAX)
 }
 
+/// The id of a task proves tenant and key. What a rebuilt one was made from is lost with the log:
+/// to refuse its repeat would advise to buy it a second time.
 fn is_of(earlier: &Task, request: &TaskRequest, count: u32) -> bool {
     // Earlier versions did not say.
     let fits = [0, count].contains(&earlier.relay.submitted_with);
-    fits && earlier.relay.request_digest == request_digest(request)
+    earlier.relay.rebuilt || fits && earlier.relay.request_digest == request_digest(request)
 }
 
 pub(super) fn accepted(task: &Task) -> Accepted {

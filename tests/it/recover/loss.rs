@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use kling_relay::model::amount::Unit;
-use kling_relay::model::ids::Day;
+use kling_relay::model::ids::{Day, TaskId};
 use kling_relay::model::task::Task;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
 use super::{REBUILD, WHY, recover};
-use crate::world::{Expected, Options, World, legacy_video, video};
+use crate::world::{Expected, Options, TENANTS, World, legacy_video, video};
 
 type Deductions = BTreeMap<(String, Day, Unit), Decimal>;
 
@@ -85,4 +85,64 @@ async fn after_the_loss_of_the_broker_what_kling_lists_is_rebuilt() {
     world.finished(std::slice::from_ref(&new)).await;
     let _: Value = recover(&world, &["--dry-run"]).await.json();
     world.stop(Expected::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_of_its_key_brings_a_rebuilt_task_and_buys_nothing() {
+    let world = World::start(Options::default()).await;
+    let one = video("");
+    let later = world.clock.now() + jiff::SignedDuration::from_hours(48);
+    let mut delayed = video("");
+    delayed["not_before"] = json!(later);
+    let batch = json!({ "tasks": [video(""), legacy_video("")] });
+    let last_waits = json!({ "tasks": [video(""), delayed] });
+    let first_waits = json!({ "tasks": [delayed, video("")] });
+    let post = async |world: &World, path: &str, body: &Value, key: &str| {
+        world.post(TENANTS[0], path, body, Some(key)).await
+    };
+    let (_, first) = post(&world, "/v1/tasks", &one, "one").await;
+    let (_, both) = post(&world, "/v1/batches", &batch, "both").await;
+    let (_, early) = post(&world, "/v1/batches", &last_waits, "early").await;
+    let (_, late) = post(&world, "/v1/batches", &first_waits, "late").await;
+    let id = |id: &Value| TaskId::parse(id.as_str().unwrap()).unwrap();
+    let made = [
+        id(&first["task_id"]),
+        id(&both["task_ids"][0]),
+        id(&both["task_ids"][1]),
+        id(&early["task_ids"][0]),
+        id(&late["task_ids"][1]),
+    ];
+    world.finished(&made).await;
+    let creates = world.stats().creates.requests;
+
+    let world = Box::pin(world.lose_the_log()).await;
+    let rebuilt = recover(&world, &REBUILD).await.json();
+    assert_eq!(rebuilt["rebuilt"], made.len(), "{rebuilt}");
+    world.finished(&made).await;
+    let (status, again) = post(&world, "/v1/tasks", &one, "one").await;
+    assert_eq!(
+        (status, &again["task_id"]),
+        (202, &first["task_id"]),
+        "{again}"
+    );
+    let (status, again) = post(&world, "/v1/batches", &batch, "both").await;
+    assert_eq!(
+        (status, &again["task_ids"]),
+        (202, &both["task_ids"]),
+        "{again}"
+    );
+    // What Kling never had is gone, and nothing is made twice to bring it back.
+    for (body, key) in [(&last_waits, "early"), (&first_waits, "late")] {
+        let (status, problem) = post(&world, "/v1/batches", body, key).await;
+        assert_eq!(
+            (status, &problem["code"]),
+            (409, &json!("idempotency-conflict"))
+        );
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("the log was lost"), "{problem}");
+    }
+    assert_eq!(world.count("kling.v1.*.task.*.requested").await, made.len());
+    assert_eq!(world.stats().creates.requests, creates);
+    world.app.stop().await;
+    world.sim.stop().await;
 }
