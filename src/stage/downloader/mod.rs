@@ -84,7 +84,7 @@ impl Handler for Downloader {
         if loaded.task.reused_from.is_some() {
             return self.take_over(loaded).await;
         }
-        let wanted = placement::wanted(&event.outputs, event.task.occurred_at);
+        let mut wanted = placement::wanted(&event.outputs, event.task.occurred_at);
         if wanted.is_empty() && loaded.task.relay.outputs == 0 {
             return Outcome::Done;
         }
@@ -92,20 +92,20 @@ impl Handler for Downloader {
             // The read is as new as the message, which says that the task has succeeded.
             return Outcome::Retry(format!("task {task_id} is not seen as succeeded yet"));
         }
-        if loaded.task.relay.rebuilt {
-            match self.stored_before(&loaded).await {
-                Ok(Some(assets)) => return self.commit(loaded, assets).await,
-                Ok(None) => {}
-                Err(outcome) => return outcome,
-            }
-        }
+        let mut assets = match self.stored_before(&loaded, &mut wanted).await {
+            Ok(there) => there,
+            Err(outcome) => return outcome,
+        };
         match self
             .bring_all(&loaded, &event, wanted, message.attempt)
             .await
         {
-            Ok(assets) => self.commit(loaded, assets).await,
-            Err(outcome) => outcome,
+            Ok(brought) => assets.extend(brought),
+            Err(outcome) => return outcome,
         }
+        assets.sort_by_key(|(n, _)| *n);
+        let assets = assets.into_iter().map(|(_, asset)| asset).collect();
+        self.commit(loaded, assets).await
     }
 }
 
@@ -120,14 +120,14 @@ impl Downloader {
         }
     }
 
-    /// Brings all outputs home, if need be from fresh addresses. Returns them in Kling's order.
+    /// Brings all outputs home, if need be from fresh addresses. Returns them by their place.
     async fn bring_all(
         &self,
         loaded: &Loaded,
         event: &TaskEvent,
         wanted: Vec<Wanted>,
         attempt: u64,
-    ) -> Result<Vec<Asset>, Outcome> {
+    ) -> Result<Vec<(u32, Asset)>, Outcome> {
         let task_id = &loaded.task.task_id;
         let (mut stored, mut failed) = self.bring(task_id, wanted).await;
         let is_gone =
@@ -142,8 +142,7 @@ impl Downloader {
         if let Some(outcome) = Self::outcome(task_id, &failed, attempt) {
             return Err(outcome);
         }
-        stored.sort_by_key(|(n, _)| *n);
-        Ok(stored.into_iter().map(|(_, asset)| asset).collect())
+        Ok(stored)
     }
 
     async fn bring(

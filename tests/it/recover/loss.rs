@@ -146,3 +146,24 @@ async fn a_repeat_of_its_key_brings_a_rebuilt_task_and_buys_nothing() {
     world.app.stop().await;
     world.sim.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_storage_lacks_is_downloaded_again() {
+    let world = World::start(Options::default()).await;
+    let request = json!({ "product": "image-generation", "model": "kling-v3",
+        "prompt": "Four posters [sim:outputs=4]" });
+    let ids = world.submit_all(&[request]).await;
+    let before = world.finished(&ids).await;
+    let assets = &before[&ids[0]].assets;
+    assert_eq!(assets.len(), 4);
+    let file = url::Url::parse(&assets[2].uri).unwrap().to_file_path();
+    std::fs::remove_file(file.unwrap()).unwrap();
+    let downloads = world.stats().downloads.requests;
+
+    let world = Box::pin(world.lose_the_log()).await;
+    recover(&world, &REBUILD).await.is(0, "rebuilt");
+    let after = world.finished(&ids).await;
+    assert_eq!(&after[&ids[0]].assets, assets);
+    assert_eq!(world.stats().downloads.requests, downloads + 1);
+    world.stop(Expected::default()).await;
+}
