@@ -10,6 +10,7 @@ use crate::config::{Config, ConfigError, Role, log_directives, no_colour, proces
 use crate::decide::budget::{day_of, parse_day_starts};
 use crate::demo;
 use crate::edge::clock::Clock;
+use crate::edge::kling::lists::limiter;
 use crate::model::ids::{Day, TaskId, Tenant};
 use crate::ops::connect::{Connected, Need, connect};
 use crate::ops::output::Output;
@@ -19,7 +20,6 @@ use crate::ops::{
     tasks, usage,
 };
 use crate::sim::{SimConfig, Simulator};
-use crate::stage::ledger_audit::limiter;
 use crate::telemetry::{self, LogForm, LogSettings};
 
 /// Done.

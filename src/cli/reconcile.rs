@@ -7,11 +7,12 @@ use clap::Args;
 use crate::app;
 use crate::config::Config;
 use crate::edge::clock::Clock;
+use crate::edge::kling::lists::limiter;
 use crate::ops::Usage;
 use crate::ops::connect::Connected;
 use crate::ops::output::Output;
 use crate::ops::reconcile::{Range, Signature, run};
-use crate::stage::ledger_audit::{AuditRules, LedgerAudit, limiter};
+use crate::stage::ledger_audit::{AuditRules, LedgerAudit};
 
 /// `reconcile`
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 pub mod auth;
 pub mod client;
+pub mod lists;
 pub mod signature;
 pub mod callback_url;
 pub mod wire;

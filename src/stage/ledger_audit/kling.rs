@@ -4,16 +4,13 @@ use std::collections::BTreeSet;
 
 use crate::decide::products::ProductRow;
 use crate::decide::reconcile::{DayBooks, SeenTask, Whose};
-use crate::edge::kling::client::{PageOf, QueryReason, Span};
-use crate::edge::kling::wire::{Entry, RecordSource, Terms};
+use crate::edge::kling::client::Span;
+use crate::edge::kling::wire::{Entry, Terms};
 use crate::model::ids::{Day, KlingTaskId};
 use crate::model::observation::Observation;
-use crate::model::reply::CallFailure;
 use crate::model::task::Generation;
 
-use super::{AuditError, LedgerAudit, PAGES_MAX};
-
-const REASON: QueryReason = QueryReason::Reconcile;
+use super::{AuditError, LedgerAudit};
 
 impl LedgerAudit {
     /// Enters the tasks that Kling lists in `whole`. Those created in `main` that have an id of
@@ -25,32 +22,17 @@ impl LedgerAudit {
         main: Span,
         books: &mut DayBooks,
     ) -> Result<(), AuditError> {
-        if !self.kling.serves(Generation::New) {
+        if !self.lists.kling.serves(Generation::New) {
             return self.legacy_tasks(day, whole, main, books).await;
         }
-        let what = "list of tasks";
-        let mut cursor = None;
-        for page in 1..=PAGES_MAX {
-            let of = page_of(cursor.as_deref(), whole);
-            self.limiter.until_ready().await;
-            let answer = self
-                .kling
-                .tasks_page(of, self.rules.tasks_page, REASON)
-                .await;
-            let answer = answer.map_err(|source| of_kling(what, source))?;
-            self.show(day, main, answer.tasks, books).await?;
-            if answer.next_cursor.is_none() {
-                return Ok(());
-            }
-            if answer.next_cursor == cursor {
-                return Err(endless(what, page));
-            }
-            cursor = answer.next_cursor;
+        let mut walk = self.lists.tasks(whole);
+        while let Some(entries) = walk.next().await? {
+            self.show(day, main, entries, books).await?;
         }
-        Err(endless(what, PAGES_MAX))
+        Ok(())
     }
 
-    /// The same from the legacy lists: of the products that the day's ledger knows, newest first.
+    /// The same from the legacy lists: of the products that the day's ledger knows.
     async fn legacy_tasks(
         &self,
         day: Day,
@@ -58,46 +40,21 @@ impl LedgerAudit {
         main: Span,
         books: &mut DayBooks,
     ) -> Result<(), AuditError> {
-        let lists: BTreeSet<_> = books
+        let paths: BTreeSet<_> = books
             .products()
             .map(|product| {
                 let row = ProductRow::of(product);
                 (row.legacy.path, row.pack.unit())
             })
             .collect();
-        for (path, pack) in lists {
-            let terms = Terms::new(pack, self.kling.cash_unit());
-            self.legacy_list(day, path, terms, (whole, main), books)
-                .await?;
-        }
-        Ok(())
-    }
-
-    async fn legacy_list(
-        &self,
-        day: Day,
-        path: &str,
-        terms: Terms,
-        (whole, main): (Span, Span),
-        books: &mut DayBooks,
-    ) -> Result<(), AuditError> {
-        let limit = self.rules.tasks_page;
-        for page in 1..=PAGES_MAX {
-            self.limiter.until_ready().await;
-            let answer = self.kling.legacy_page(path, page, limit, terms, REASON);
-            let entries = answer.await.map_err(|source| of_kling(path, source))?;
-            let created = |entry: &Entry| entry.observation.as_ref().ok()?.created_at;
-            let before = |entry: &Entry| created(entry).is_some_and(|at| at < whole.from);
-            let is_last = entries.len() < limit || entries.iter().all(before);
-            let within =
-                |entry: &Entry| created(entry).is_none_or(|at| whole.from <= at && at <= whole.to);
-            let entries = entries.into_iter().filter(within).collect();
-            self.show(day, main, entries, books).await?;
-            if is_last {
-                return Ok(());
+        for (path, pack) in paths {
+            let terms = Terms::new(pack, self.lists.kling.cash_unit());
+            let mut walk = self.lists.legacy(path, terms, whole);
+            while let Some(entries) = walk.next().await? {
+                self.show(day, main, entries, books).await?;
             }
         }
-        Err(endless(path, PAGES_MAX))
+        Ok(())
     }
 
     async fn show(
@@ -143,48 +100,16 @@ impl LedgerAudit {
         with_strangers: bool,
         books: &mut DayBooks,
     ) -> Result<(), AuditError> {
-        for source in self.kling.record_sources() {
-            let what = match source {
-                RecordSource::Package => "deduction records of packs",
-                RecordSource::Balance { .. } => "deduction records of cash",
-            };
-            let limit = self.rules.records_page;
-            let mut cursor = None;
-            let mut page = 0;
-            loop {
-                page += 1;
-                let of = page_of(cursor.as_deref(), span);
-                self.limiter.until_ready().await;
-                let answer = self.kling.records_page(source, of, limit, REASON).await;
-                let answer = answer.map_err(|source| of_kling(what, source))?;
-                for record in &answer.records {
+        for source in self.lists.kling.record_sources() {
+            let mut walk = self.lists.records(source, span);
+            while let Some(records) = walk.next().await? {
+                for record in &records {
                     books.record(record, with_strangers);
                 }
-                if answer.next_cursor.is_none() {
-                    break;
-                }
-                if answer.next_cursor == cursor || page == PAGES_MAX {
-                    return Err(endless(what, page));
-                }
-                cursor = answer.next_cursor;
             }
         }
         Ok(())
     }
-}
-
-fn page_of(cursor: Option<&str>, span: Span) -> PageOf<'_> {
-    cursor.map_or(PageOf::First(span), PageOf::After)
-}
-
-fn of_kling(what: &str, source: CallFailure) -> AuditError {
-    let what = what.to_owned();
-    AuditError::Kling { what, source }
-}
-
-fn endless(what: &str, page: u32) -> AuditError {
-    let what = what.to_owned();
-    AuditError::Endless { what, page }
 }
 
 /// Reads what the comparison needs of a listed task; one without a readable id is nobody's.

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -18,16 +17,13 @@ use jiff::{SignedDuration, Timestamp};
 use crate::decide::budget::{ends_at, starts_at};
 use crate::decide::reconcile::{DayBooks, DayReport, Patience};
 use crate::edge::clock::Clock;
-use crate::edge::kling::client::{Client, PAGE_MAX, Span};
+use crate::edge::kling::client::{Client, PAGE_MAX, QueryReason, Span};
+use crate::edge::kling::lists::{Limiter, ListError, Lists, TASKS_PAGE};
 use crate::edge::nats::log::{Log, LogError};
 use crate::edge::nats::read::ReadFrom;
 use crate::edge::nats::topology;
 use crate::model::ids::{Day, TaskId, Tenant};
 use crate::model::ledger::{LedgerKey, LedgerOwner};
-use crate::model::reply::CallFailure;
-
-/// Bounds the queries of a process.
-pub type Limiter = Arc<DefaultDirectRateLimiter>;
 
 /// A task may be held so long before its day begins: the longest `not_before`, and a day.
 const HELD_AHEAD: SignedDuration = SignedDuration::from_hours(8 * 24);
@@ -37,10 +33,6 @@ const MARGIN: SignedDuration = SignedDuration::from_hours(1);
 const LEDGER_PAGE: usize = 1_000;
 /// Tasks loaded at once.
 const LOADS: usize = 16;
-/// Tasks with their outputs are larger than records, and an answer has a bound.
-const TASKS_PAGE: usize = 100;
-/// Pages of one list; beyond them a list does not end.
-const PAGES_MAX: u32 = 20_000;
 
 /// What an audit goes by.
 #[derive(Clone, Debug)]
@@ -84,22 +76,8 @@ pub enum AuditError {
         source: LogError,
     },
     /// Kling's side.
-    #[error("Kling did not give its {what}")]
-    Kling {
-        /// Which list.
-        what: String,
-        /// Why.
-        #[source]
-        source: CallFailure,
-    },
-    /// A list of Kling's goes round in circles, or is longer than any account's.
-    #[error("Kling's {what} do not end: page {page} is not the last")]
-    Endless {
-        /// Which list.
-        what: String,
-        /// Pages read.
-        page: u32,
-    },
+    #[error(transparent)]
+    List(#[from] ListError),
     /// A day beyond the calendar.
     #[error("{0} is no day that can be compared")]
     NoSuchDay(Day),
@@ -109,18 +87,9 @@ pub enum AuditError {
 #[derive(Clone, Debug)]
 pub struct LedgerAudit {
     log: Log,
-    kling: Arc<Client>,
+    lists: Lists,
     clock: Clock,
-    limiter: Limiter,
     rules: AuditRules,
-}
-
-/// Makes the bound of a process's queries: no burst, so that it holds in every second.
-#[must_use]
-pub fn limiter(per_second: u32) -> Limiter {
-    let per_second = std::num::NonZeroU32::new(per_second).unwrap_or(std::num::NonZeroU32::MIN);
-    let quota = Quota::per_second(per_second).allow_burst(std::num::NonZeroU32::MIN);
-    Arc::new(RateLimiter::direct(quota))
 }
 
 impl LedgerAudit {
@@ -133,11 +102,12 @@ impl LedgerAudit {
         limiter: Limiter,
         rules: AuditRules,
     ) -> Self {
+        let mut lists = Lists::new(kling, limiter, QueryReason::Reconcile);
+        (lists.tasks_page, lists.records_page) = (rules.tasks_page, rules.records_page);
         Self {
             log,
-            kling,
+            lists,
             clock,
-            limiter,
             rules,
         }
     }

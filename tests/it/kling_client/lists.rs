@@ -1,6 +1,9 @@
 //! Lists by creation time: what is asked, page by page, and what ends a list.
 
+use std::sync::Arc;
+
 use kling_relay::edge::kling::client::{PageOf, QueryReason, Span};
+use kling_relay::edge::kling::lists::{ListError, Lists, limiter};
 use kling_relay::edge::kling::wire::{RecordSource, Terms};
 use kling_relay::model::amount::Unit;
 use kling_relay::model::reply::CallFailure;
@@ -120,4 +123,28 @@ async fn a_list_that_cannot_be_read_whole_is_none() {
         );
         assert_eq!(server.calls().len(), tries);
     }
+}
+
+#[tokio::test]
+async fn a_walk_in_circles_is_an_error_and_no_end() {
+    let circle = json!({ "count": 0, "next_cursor": "c", "has_more": true });
+    let script = (0..4).map(|_| success(circle.clone())).collect();
+    let server = ScriptedKling::start(script).await;
+    let kling = Arc::new(client(&api_key(&server)));
+    let lists = Lists::new(kling, limiter(1_000), REASON);
+    let mut tasks = lists.tasks(span());
+    assert!(tasks.next().await.unwrap().is_some());
+    let error = tasks.next().await.unwrap_err();
+    assert!(
+        matches!(error, ListError::Endless { page: 2, .. }),
+        "{error}"
+    );
+    let mut records = lists.records(RecordSource::Package, span());
+    assert!(records.next().await.unwrap().is_some());
+    let error = records.next().await.unwrap_err();
+    assert!(
+        matches!(error, ListError::Endless { page: 2, .. }),
+        "{error}"
+    );
+    assert_eq!(server.calls()[0].body["limit"], 100);
 }
