@@ -10,7 +10,8 @@ use crate::config::{Config, ConfigError, Role, log_directives, no_colour, proces
 use crate::decide::budget::{day_of, parse_day_starts};
 use crate::demo;
 use crate::edge::clock::Clock;
-use crate::edge::kling::lists::limiter;
+use crate::edge::kling::client::QueryReason;
+use crate::edge::kling::lists::{Lists, limiter};
 use crate::model::ids::{Day, TaskId, Tenant};
 use crate::ops::connect::{Connected, Need, connect};
 use crate::ops::output::Output;
@@ -146,10 +147,11 @@ async fn linked(
         Command::Replay(args) => replay::run(link, args, &limiter(args.rate), clock, output).await,
         Command::Dead(command) => dead::run(link, command, clock, output).await,
         Command::Recover(args) => {
+            let kling = Arc::new(app::kling(config, clock)?);
+            let limiter = limiter(config.reconciler.queries_per_second);
             let recovery = Recovery {
                 link,
-                kling: Arc::new(app::kling(config, clock)?),
-                limiter: limiter(config.reconciler.queries_per_second),
+                lists: Lists::new(kling, limiter, QueryReason::Recover),
                 clock,
                 args,
             };

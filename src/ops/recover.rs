@@ -2,22 +2,24 @@
 //! With `--rebuild` histories that the log has lost are begun anew first. Tasks of the account that
 //! are none of ours are counted and never adopted.
 
+mod found;
 mod report;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use governor::DefaultDirectRateLimiter;
 use jiff::{SignedDuration, Timestamp};
 
+use self::found::{Findings, Found};
 use super::audit::Deed;
 use super::connect::Connected;
 use super::output::Output;
 use crate::cli::RecoverArgs;
 use crate::decide::products::ProductRow;
+use crate::decide::progress::{self, LastWord, Progress};
 use crate::edge::clock::Clock;
-use crate::edge::kling::client::{Client, PAGE_MAX, PageOf, QueryReason, Span};
+use crate::edge::kling::client::Span;
+use crate::edge::kling::lists::Lists;
 use crate::edge::kling::wire::{Entry, Terms};
 use crate::edge::nats::callbacks::CallbackToStore;
 use crate::edge::nats::topology;
@@ -25,72 +27,35 @@ use crate::model::amount::{Amount, Unit, sum_by_unit};
 use crate::model::answer::Rebuilt;
 use crate::model::audit::{AuditAction, AuditState, Selection};
 use crate::model::ids::{KlingTaskId, TaskId, Tenant};
-use crate::model::observation::{Observation, ObservedStatus, Proof};
+use crate::model::observation::{Observation, Proof};
 use crate::model::operator::{LostTask, Rebuild};
 use crate::model::request::Product;
-use crate::model::task::{Generation, Status, Task};
+use crate::model::task::Generation;
 
 /// How long Kling lists a task, days. Source: platform reference 2.4.
 const LISTED_DAYS: i64 = 30;
-/// Pages of one list: 500 tasks each.
-const PAGES_MAX: u32 = 4_000;
-/// Tasks that one report names.
-const NAMED_MAX: usize = 10_000;
 /// Deduction records kept for a rebuild.
 const RECORDS_MAX: usize = 1_000_000;
 /// Lost tasks in one call to the service.
 const REBUILD_MAX: usize = 100;
 
-/// What a listed task is to us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Found {
-    /// Nothing is missing.
-    Known,
-    /// Kling has moved it, and the log does not know: it is told.
-    Missed,
-    /// Its id is ours, and the log has no history of it.
-    Lost,
-    /// Not one of ours.
-    Foreign,
-    /// Kling's words cannot be read.
-    Unreadable,
-}
-
-impl Found {
-    fn as_str(self) -> &'static str {
-        match self {
-            Found::Known => "known",
-            Found::Missed => "missed",
-            Found::Lost => "lost",
-            Found::Foreign => "foreign",
-            Found::Unreadable => "unreadable",
-        }
-    }
-}
+/// What Kling's deduction records say it took, by task.
+type Records = HashMap<KlingTaskId, Vec<Amount>>;
 
 /// One run over Kling's list.
 pub struct Recovery<'a> {
     /// The broker, and the service behind it for a rebuild.
     pub link: &'a Connected,
-    /// Kling.
-    pub kling: Arc<Client>,
-    /// Its bound on queries.
-    pub limiter: Arc<DefaultDirectRateLimiter>,
+    /// Kling's lists.
+    pub lists: Lists,
     /// Time.
     pub clock: &'a Clock,
     /// The flags.
     pub args: &'a RecoverArgs,
 }
 
-/// What has been found.
-#[derive(Default)]
-struct Findings {
-    counts: BTreeMap<&'static str, u64>,
-    named: Vec<(Found, TaskId)>,
-    told: u64,
-    rebuilt: Rebuilt,
-    records: HashMap<KlingTaskId, Vec<Amount>>,
-}
+/// A legacy list: its path, and what is made there.
+type Legacy = (&'static str, Product);
 
 /// Checks the flags.
 ///
@@ -119,9 +84,10 @@ fn span(args: &RecoverArgs, now: Timestamp) -> anyhow::Result<Span> {
     if from >= to {
         bail!("--from {from} must lie before --to {to}");
     }
-    if to < oldest {
+    if to <= oldest {
         bail!("Kling lists tasks for {LISTED_DAYS} days; --to {to} lies before that");
     }
+    let from = from.max(oldest);
     Ok(Span { from, to })
 }
 
@@ -151,39 +117,36 @@ impl Recovery<'_> {
             Ok(()) => AuditState::Ended,
             Err(_) => AuditState::Interrupted,
         };
-        if !self.args.dry_run {
-            deed.record(log, state, findings.told, self.clock.now())
-                .await?;
-        }
+        let recorded = match self.args.dry_run {
+            true => Ok(()),
+            false => {
+                let now = self.clock.now();
+                deed.record(log, state, findings.told, now).await
+            }
+        };
         searched
             .with_context(|| format!("{} tasks were told of; run the same again", findings.told))?;
+        recorded?;
         self.report(span, &findings, output);
         Ok(true)
     }
 
     async fn search(&self, span: Span, findings: &mut Findings) -> anyhow::Result<()> {
-        if self.args.rebuild {
-            self.records(span, findings).await?;
-        }
-        if self.kling.serves(Generation::New) {
-            let mut cursor: Option<String> = None;
-            for _ in 0..PAGES_MAX {
-                let page = match &cursor {
-                    Some(cursor) => PageOf::After(cursor),
-                    None => PageOf::First(span),
-                };
-                self.limiter.until_ready().await;
-                let page = self.kling.tasks_page(page, PAGE_MAX, QueryReason::Recover);
-                let page = page.await.context("Kling's list of tasks")?;
-                self.page("", Product::TextToVideo, page.tasks, findings)
-                    .await?;
-                if page.next_cursor.is_none() || page.next_cursor == cursor {
-                    return Ok(());
-                }
-                cursor = page.next_cursor;
+        let records = match self.args.rebuild {
+            true => self.records(span).await?,
+            false => Records::new(),
+        };
+        if self.lists.kling.serves(Generation::New) {
+            let mut walk = self.lists.tasks(span);
+            while let Some(entries) = walk.next().await? {
+                self.page(None, entries, &records, findings).await?;
             }
-            bail!("Kling's list has no end; choose a shorter --from and --to");
+            if !findings.has_nameless() {
+                return Ok(());
+            }
         }
+        // The legacy lists alone give the external id of every legacy task.
+        // Source: platform reference 2.4.
         let mut paths = BTreeMap::new();
         for product in Product::ALL {
             let row = ProductRow::of(product);
@@ -192,76 +155,54 @@ impl Recovery<'_> {
                 .or_insert((product, row.pack.unit()));
         }
         for (path, (product, unit)) in paths {
-            self.legacy(path, product, unit, span, findings).await?;
-        }
-        Ok(())
-    }
-
-    /// The same from one legacy list, newest first.
-    async fn legacy(
-        &self,
-        path: &str,
-        product: Product,
-        unit: Unit,
-        span: Span,
-        findings: &mut Findings,
-    ) -> anyhow::Result<()> {
-        let terms = Terms::new(unit, self.kling.cash_unit());
-        for page in 1..=PAGES_MAX {
-            self.limiter.until_ready().await;
-            let reason = QueryReason::Recover;
-            let entries = self.kling.legacy_page(path, page, PAGE_MAX, terms, reason);
-            let entries = entries.await.with_context(|| format!("the list {path}"))?;
-            let created = |entry: &Entry| entry.observation.as_ref().ok()?.created_at;
-            let old = |entry: &Entry| created(entry).is_some_and(|at| at < span.from);
-            let last = entries.len() < PAGE_MAX || entries.iter().all(old);
-            let within = |at| span.from <= at && at <= span.to;
-            let chosen = |entry: &Entry| created(entry).is_none_or(within);
-            let entries = entries.into_iter().filter(chosen).collect();
-            self.page(path, product, entries, findings).await?;
-            if last {
-                return Ok(());
+            let terms = Terms::new(unit, self.lists.kling.cash_unit());
+            let mut walk = self.lists.legacy(path, terms, span);
+            while let Some(entries) = walk.next().await? {
+                let list = Some((path, product));
+                self.page(list, entries, &records, findings).await?;
             }
         }
-        bail!("the list {path} has no end; choose a shorter --from and --to");
+        findings.close();
+        Ok(())
     }
 
     async fn page(
         &self,
-        path: &str,
-        product: Product,
+        list: Option<Legacy>,
         entries: Vec<Entry>,
+        records: &Records,
         findings: &mut Findings,
     ) -> anyhow::Result<()> {
         let mut lost = Vec::new();
         for entry in entries {
-            let (found, task_id) = self.judge(&entry).await?;
-            *findings.counts.entry(found.as_str()).or_default() += 1;
-            let Some(task_id) = task_id else {
+            if let Some(kling_id) = entry.kling_id.as_deref() {
+                if list.is_none() && entry.external_id.is_none() {
+                    findings.note_nameless(kling_id);
+                    continue;
+                }
+                if !findings.is_new(kling_id) {
+                    continue;
+                }
+            }
+            let Some(task_id) = ours(&entry) else {
+                let kling_id = entry.kling_id.as_deref().unwrap_or_default();
+                findings.note(Found::Foreign, kling_id);
                 continue;
             };
-            if found != Found::Known && findings.named.len() < NAMED_MAX {
-                findings.named.push((found, task_id.clone()));
-            }
-            if self.args.dry_run {
+            if !self.is_asked_for(&task_id) {
+                findings.note_other_tenant(&task_id);
                 continue;
             }
-            match (found, &entry.observation) {
-                (Found::Missed, Ok(_)) => self.tell(&task_id, &entry, findings).await?,
-                (Found::Lost, Ok(seen)) if self.args.rebuild => {
-                    let product = by_pack(seen).unwrap_or(product);
-                    let hold = self.hold(seen, product, findings);
-                    let task = LostTask {
-                        task_id: task_id.clone(),
-                        kling_task_id: seen.kling_task_id.clone(),
-                        created_at: seen.created_at.unwrap_or(self.clock.now()),
-                        product,
-                        path: path.to_owned(),
-                        hold,
-                    };
-                    lost.push((task, entry));
+            match (self.judge(&task_id, &entry).await?, &entry.observation) {
+                (Found::NotInLog, Ok(seen)) if self.args.rebuild && !self.args.dry_run => {
+                    lost.push((self.lost(task_id, seen, list, records), entry));
                 }
-                (_, _) => {}
+                (found, _) => {
+                    findings.note(found, task_id.as_str());
+                    if found == Found::Missed && !self.args.dry_run {
+                        self.tell(&task_id, &entry, findings).await?;
+                    }
+                }
             }
         }
         for part in lost.chunks(REBUILD_MAX) {
@@ -270,29 +211,48 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    async fn judge(&self, entry: &Entry) -> anyhow::Result<(Found, Option<TaskId>)> {
-        let external = entry.external_id.as_deref().unwrap_or_default();
-        let Ok(task_id) = TaskId::parse(external) else {
-            return Ok((Found::Foreign, None));
-        };
-        let tenant = task_id.tenant();
-        if self
-            .args
-            .tenant
-            .as_deref()
-            .is_some_and(|wanted| wanted != tenant.as_str())
-        {
-            return Ok((Found::Foreign, None));
-        }
+    fn is_asked_for(&self, task_id: &TaskId) -> bool {
+        let wanted = self.args.tenant.as_deref();
+        wanted.is_none_or(|wanted| wanted == task_id.tenant().as_str())
+    }
+
+    async fn judge(&self, task_id: &TaskId, entry: &Entry) -> anyhow::Result<Found> {
         let Ok(seen) = &entry.observation else {
-            return Ok((Found::Unreadable, Some(task_id)));
+            return Ok(Found::Unreadable);
         };
-        let found = match self.link.log.load(&task_id).await? {
-            None => Found::Lost,
-            Some(loaded) if knows(&loaded.task, seen) => Found::Known,
-            Some(_) => Found::Missed,
+        let Some(loaded) = self.link.log.load(task_id).await? else {
+            return Ok(Found::NotInLog);
         };
-        Ok((found, Some(task_id)))
+        let next = progress::next(&loaded.task, seen, LastWord::Yes, self.clock.now());
+        Ok(match next {
+            Progress::NothingNew => Found::Known,
+            Progress::Commit(_) | Progress::CommitThenAgain(_) | Progress::ReReadFirst(_) => {
+                Found::Missed
+            }
+            Progress::Contradiction(_) => Found::Contradicts,
+        })
+    }
+
+    fn lost(
+        &self,
+        task_id: TaskId,
+        seen: &Observation,
+        list: Option<Legacy>,
+        records: &Records,
+    ) -> LostTask {
+        let (path, product) = match list {
+            Some((path, product)) => (path, product),
+            None => ("", by_pack(seen).unwrap_or(Product::TextToVideo)),
+        };
+        let recorded = records.get(&seen.kling_task_id);
+        LostTask {
+            task_id,
+            kling_task_id: seen.kling_task_id.clone(),
+            created_at: seen.created_at.unwrap_or(self.clock.now()),
+            product,
+            path: path.to_owned(),
+            hold: hold(seen, product, recorded.map_or(&[], Vec::as_slice)),
+        }
     }
 
     /// Stores what Kling says, as an answer to a query of ours.
@@ -328,66 +288,48 @@ impl Recovery<'_> {
         let body = serde_json::to_vec(&wish)?;
         let subject = topology::REBUILD.to_owned();
         let answer: Rebuilt = self.link.ask(subject, body, None).await?;
-        findings.rebuilt.begun += answer.begun;
-        findings.rebuilt.known += answer.known;
+        findings.begun += answer.begun;
         for (task, entry) in lost {
+            findings.note(Found::Rebuilt, task.task_id.as_str());
             self.tell(&task.task_id, entry, findings).await?;
         }
         Ok(())
     }
 
-    /// What Kling took for a task: its own bill, else its deduction records; in the unit of the
-    /// task's pack where it names several, the others follow when it is settled.
-    fn hold(&self, seen: &Observation, product: Product, findings: &Findings) -> Amount {
-        let unit = ProductRow::of(product).pack.unit();
-        let recorded = findings.records.get(&seen.kling_task_id);
-        let billed = seen.billing.as_ref().or(recorded).cloned();
-        let sums = sum_by_unit(billed.unwrap_or_default());
-        let own = sums.iter().find(|amount| amount.unit == unit);
-        let any = sums.iter().find(|amount| !amount.amount.is_zero());
-        own.or(any).copied().unwrap_or(Amount::zero(unit))
-    }
-
-    async fn records(&self, span: Span, findings: &mut Findings) -> anyhow::Result<()> {
-        for source in self.kling.record_sources() {
-            let mut cursor: Option<String> = None;
-            loop {
-                let page = match &cursor {
-                    Some(cursor) => PageOf::After(cursor),
-                    None => PageOf::First(span),
-                };
-                self.limiter.until_ready().await;
-                let reason = QueryReason::Recover;
-                let page = self.kling.records_page(source, page, PAGE_MAX, reason);
-                let page = page.await.context("Kling's deduction records")?;
-                for record in page.records {
-                    let of_task = findings.records.entry(record.kling_task_id).or_default();
+    async fn records(&self, span: Span) -> anyhow::Result<Records> {
+        let mut by_task = Records::new();
+        for source in self.lists.kling.record_sources() {
+            let mut walk = self.lists.records(source, span);
+            while let Some(records) = walk.next().await? {
+                for record in records {
+                    let of_task = by_task.entry(record.kling_task_id).or_default();
                     of_task.extend(record.amount);
                 }
-                if findings.records.len() > RECORDS_MAX {
+                if by_task.len() > RECORDS_MAX {
                     bail!("more than {RECORDS_MAX} deduction records; choose a shorter --from");
                 }
-                if page.next_cursor.is_none() || page.next_cursor == cursor {
-                    break;
-                }
-                cursor = page.next_cursor;
             }
         }
-        Ok(())
+        Ok(by_task)
     }
 }
 
-/// Tells whether the log knows what Kling says: its end, or that it was created at all.
-fn knows(task: &Task, seen: &Observation) -> bool {
-    match (task.status, seen.status) {
-        (Status::Succeeded | Status::Failed, _) => true,
-        (_, ObservedStatus::Succeeded | ObservedStatus::Failed) => false,
-        (Status::Requested | Status::Dispatching, _) => false,
-        (Status::Submitted | Status::Processing, _) => true,
-    }
+fn ours(entry: &Entry) -> Option<TaskId> {
+    TaskId::parse(entry.external_id.as_deref()?).ok()
 }
 
-/// What was made, by the unit of its bill: that is all that the new lists say.
+/// What Kling took for a task, in the unit of its pack where it names several: its own bill, else
+/// its deduction records. The other units follow when the task is settled.
+fn hold(seen: &Observation, product: Product, recorded: &[Amount]) -> Amount {
+    let unit = ProductRow::of(product).pack.unit();
+    let billed = seen.billing.as_deref().unwrap_or(recorded);
+    let sums = sum_by_unit(billed.iter().copied());
+    let own = sums.iter().find(|amount| amount.unit == unit);
+    let any = sums.iter().find(|amount| !amount.amount.is_zero());
+    own.or(any).copied().unwrap_or(Amount::zero(unit))
+}
+
+/// What was made, by the unit of its bill: that is all that the list of all tasks says.
 fn by_pack(seen: &Observation) -> Option<Product> {
     let billed = seen.billing.as_ref()?.first()?;
     match billed.unit {

@@ -37,6 +37,10 @@ pub struct SimConfig {
     pub timing: Timing,
     /// How callbacks are sent.
     pub callbacks: CallbackConfig,
+    /// Leaves the external id of legacy tasks out of `/tasks`, as the platform may.
+    ///
+    /// Source: platform reference 2.4 ("without `task_info`").
+    pub hide_legacy_ids: bool,
     /// What finished tasks point to.
     pub outputs: OutputConfig,
     /// Faults beyond those that prompts ask for.
@@ -58,6 +62,7 @@ impl Default for SimConfig {
             packs: PackUnits::default(),
             timing: Timing::default(),
             callbacks: CallbackConfig::default(),
+            hide_legacy_ids: false,
             outputs: OutputConfig::default(),
             faults: FaultPlan::default(),
         }

@@ -90,10 +90,21 @@ fn by_id_inner(
     let mut found = Vec::new();
     for id in wanted {
         if let Some(task) = look_up(&mut state, id)? {
-            found.push(task.new_shape(Reader::Query));
+            found.push(listed(sim, task));
         }
     }
     Ok(json!(found))
+}
+
+/// A task of either standard as `/tasks` shows it.
+fn listed(sim: &Sim, task: &Task) -> Value {
+    let mut shape = task.new_shape(Reader::Query);
+    if sim.config.hide_legacy_ids && task.standard == Standard::Legacy {
+        shape
+            .as_object_mut()
+            .map(|fields| fields.remove("external_id"));
+    }
+    shape
 }
 
 /// A task that can be seen by now; counts the look-up, and fails where a tag wants that.
@@ -217,10 +228,7 @@ fn page(sim: &Sim, body: &[u8]) -> Result<Value, Refusal> {
     let has_more = matching.next().is_some();
     let mut data = json!({});
     if !shown.is_empty() {
-        let result: Vec<Value> = shown
-            .iter()
-            .map(|task| task.new_shape(Reader::Query))
-            .collect();
+        let result: Vec<Value> = shown.iter().map(|task| listed(sim, task)).collect();
         data["result"] = json!(result);
     }
     data["count"] = json!(shown.len());

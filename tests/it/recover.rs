@@ -1,5 +1,6 @@
 //! What callbacks never said, and a log that is lost: found again at Kling, by the real program.
 
+mod lists;
 mod loss;
 mod others;
 
@@ -13,6 +14,11 @@ use crate::world::{DEADLINE, Expected, Options, World, legacy_video, video};
 
 /// Runs `recover` beside this world.
 async fn recover(world: &World, more: &[&str]) -> Said {
+    recover_with(world, more, &[("API_KEY", "api-key-kling-simulator")]).await
+}
+
+/// The same with these settings of Kling's.
+async fn recover_with(world: &World, more: &[&str], kling: &[(&str, &str)]) -> Said {
     let (place, config) = (Place::new(), &world.config);
     let mut command = place.command(&[&["recover", "--json"], more].concat());
     command
@@ -25,8 +31,11 @@ async fn recover(world: &World, more: &[&str]) -> Said {
             "KLING_RELAY_KLING__CA_FILE",
             config.kling.ca_file.as_ref().unwrap(),
         )
-        .env("KLING_RELAY_KLING__API_KEY", "api-key-kling-simulator")
+        .env("KLING_RELAY_STORAGE__ALLOW_PRIVATE", "true")
         .env("KLING_RELAY_RECONCILER__QUERIES_PER_SECOND", "100");
+    for (key, value) in kling {
+        command.env(format!("KLING_RELAY_KLING__{key}"), value);
+    }
     let mut command = tokio::process::Command::from(command);
     let output = tokio::time::timeout(WITHIN, command.output()).await;
     output.expect("it ends").unwrap().into()

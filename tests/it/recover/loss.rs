@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use kling_relay::edge::nats::topology;
 use kling_relay::model::amount::Unit;
 use kling_relay::model::ids::{Day, TaskId};
 use kling_relay::model::task::Task;
@@ -53,11 +54,15 @@ async fn after_the_loss_of_the_broker_what_kling_lists_is_rebuilt() {
 
     let world = Box::pin(world.lose_the_log()).await;
     let dry = recover(&world, &["--rebuild", "--dry-run"]).await.json();
-    assert_eq!(dry["counts"], json!({ "lost": ids.len() }), "{dry}");
+    assert_eq!(dry["counts"], json!({ "not-in-log": ids.len() }), "{dry}");
     let plain = recover(&world, &WHY).await.json();
-    assert_eq!(plain["told"], 0, "what is lost is reported, and left alone");
+    assert_eq!(plain["told"], 0, "what is not in the log is left alone");
+    assert_eq!(plain["counts"], dry["counts"]);
     let rebuilt = recover(&world, &REBUILD).await.json();
     assert_eq!(rebuilt["rebuilt"], json!(ids.len()), "{rebuilt}");
+    assert_eq!(rebuilt["counts"], json!({ "rebuilt": ids.len() }));
+    let lost = rebuilt["lost"].as_array().unwrap();
+    assert!(lost.contains(&json!("voids")), "{rebuilt}");
 
     let after = world.finished(&ids).await;
     let all: Vec<&Task> = after.values().collect();
@@ -84,6 +89,22 @@ async fn after_the_loss_of_the_broker_what_kling_lists_is_rebuilt() {
     let new = world.submit(&video("")).await;
     world.finished(std::slice::from_ref(&new)).await;
     let _: Value = recover(&world, &["--dry-run"]).await.json();
+    world.stop(Expected::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn legacy_tasks_are_rebuilt_although_the_list_of_all_hides_their_ids() {
+    let world = World::start(Options::default().sim(|sim| sim.hide_legacy_ids = true)).await;
+    let ids = world.submit_all(&[video(""), legacy_video("")]).await;
+    let before = world.finished(&ids).await;
+    let charged = deductions(&world, &before.values().collect::<Vec<_>>()).await;
+
+    let world = Box::pin(world.lose_the_log()).await;
+    let rebuilt = recover(&world, &REBUILD).await.json();
+    assert_eq!(rebuilt["counts"], json!({ "rebuilt": 2 }), "{rebuilt}");
+    let after = world.finished(&ids).await;
+    let all: Vec<&Task> = after.values().collect();
+    assert_eq!(deductions(&world, &all).await, charged);
     world.stop(Expected::default()).await;
 }
 
@@ -165,5 +186,30 @@ async fn only_what_storage_lacks_is_downloaded_again() {
     let after = world.finished(&ids).await;
     assert_eq!(&after[&ids[0]].assets, assets);
     assert_eq!(world.stats().downloads.requests, downloads + 1);
+    world.stop(Expected::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_that_stopped_before_the_log_was_told_is_ended_by_the_next() {
+    let world = World::start(Options::default()).await;
+    let ids = world.submit_all(&[video("")]).await;
+    let before = world.finished(&ids).await;
+
+    let world = Box::pin(world.lose_the_log()).await;
+    let task = &before[&ids[0]];
+    let lost = json!({ "task_id": task.task_id, "kling_task_id": task.kling_task_id,
+        "created_at": task.relay.submitted_at, "product": task.product, "path": "",
+        "hold": task.estimate });
+    let wish = json!({ "tasks": [lost], "who": "olga", "reason": "an outage" });
+    let client = world.app.broker().client();
+    let body = wish.to_string().into();
+    let answer = client.request(topology::REBUILD, body).await.unwrap();
+    let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
+    assert_eq!(answer["begun"], 1, "{answer}");
+
+    let next = recover(&world, &REBUILD).await.json();
+    assert_eq!(next["counts"], json!({ "missed": 1 }), "{next}");
+    let after = world.finished(&ids).await;
+    assert_eq!(after[&ids[0]].deduction, task.deduction);
     world.stop(Expected::default()).await;
 }

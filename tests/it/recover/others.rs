@@ -3,17 +3,37 @@
 use rust_decimal::Decimal;
 use serde_json::json;
 
-use super::{REBUILD, recover};
-use crate::world::{Options, World};
+use super::{REBUILD, WHY, recover};
+use crate::world::{Expected, Options, World, video};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tasks_of_others_are_counted_and_never_adopted() {
     let world = World::start(Options::default()).await;
-    world.control().add_foreign(Some("their-own"), Decimal::ONE);
+    let kling_id = world.control().add_foreign(Some("their-own"), Decimal::ONE);
     let done = recover(&world, &REBUILD).await.json();
     assert_eq!(done["counts"], json!({ "foreign": 1 }), "{done}");
+    assert_eq!(done["named"], json!({ "foreign": [kling_id] }));
     assert_eq!((&done["told"], &done["rebuilt"]), (&json!(0), &json!(0)));
     assert_eq!(world.count("kling.v1.*.task.>").await, 0);
     world.app.stop().await;
     world.sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_tenants_tasks_are_not_foreign() {
+    let world = World::start(Options::default()).await;
+    let id = world.submit(&video("")).await;
+    world.finished(std::slice::from_ref(&id)).await;
+    let zeta = [
+        &WHY[..],
+        &["--tenant", "zeta", "--from", "2020-01-01T00:00:00Z"],
+    ]
+    .concat();
+    let said = recover(&world, &zeta).await.json();
+    assert_eq!(said["counts"], json!({ "other-tenant": 1 }), "{said}");
+    assert_eq!(said["other_tenants"], json!({ "acme": 1 }));
+    // Kling's list does not reach back so far, and the report does not claim that it did.
+    assert_eq!(said["asked_from"], "2020-01-01T00:00:00Z");
+    assert!(said["from"].as_str().unwrap() > "2026", "{said}");
+    world.stop(Expected::default()).await;
 }
