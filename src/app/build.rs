@@ -1,8 +1,10 @@
 //! Each stage from the configuration and the edges.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 
 use super::screening::screening;
@@ -27,6 +29,7 @@ use crate::edge::nats::server::{PrivateServer, ServerError, enter};
 use crate::edge::nats::{Broker, Endpoint, topology};
 use crate::edge::storage::Storage;
 use crate::http::health::Readiness;
+use crate::model::ids::Tenant;
 use crate::model::ledger::LedgerOwner;
 use crate::ops::usage::Reports;
 use crate::stage::alerter::Alerter;
@@ -244,6 +247,7 @@ pub(super) fn intake(config: &Config, edges: &Edges, views: &Views) -> anyhow::R
         time_zone: time_zone(config)?,
         day_starts: parse_day_starts(&config.budget.day_starts)?,
         off_peak: off_peak(config)?,
+        tenants: tenants(config),
         money: money_rules(config)?,
         reuse: reuse_rules(config),
         accept_timeout: config.api.accept_timeout,
@@ -256,6 +260,15 @@ pub(super) fn intake(config: &Config, edges: &Edges, views: &Views) -> anyhow::R
         edges.clock.clone(),
         rules,
     ))
+}
+
+/// Returns the tenants that may submit over HTTP, and those with limits of their own.
+fn tenants(config: &Config) -> BTreeSet<Tenant> {
+    let keys = config.api.keys.iter();
+    let of_keys = keys.filter_map(|key| Some(key.expose_secret().split_once(':')?.0));
+    let of_budgets = config.budget.tenants.keys().map(String::as_str);
+    let names = of_keys.chain(of_budgets);
+    names.filter_map(|name| Tenant::parse(name).ok()).collect()
 }
 
 pub(super) fn retrier(config: &Config, intake: &Intake) -> Retrier {

@@ -257,7 +257,7 @@ fn need(command: &Command) -> Need {
         | Command::Tasks(List { .. } | Cancel { .. })
         | Command::Budget(BudgetCommand::Set(_)) => Need::Service,
         Command::Reconcile(args) if args.post => Need::Service,
-        Command::Recover(args) if args.rebuild && !args.dry_run => Need::Service,
+        Command::Recover(args) if args.rebuild => Need::Service,
         _ => Need::Log,
     }
 }

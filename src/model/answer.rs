@@ -1,6 +1,6 @@
 //! What the service answers to submissions and estimates, over HTTP and NATS alike.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::advice::Advice;
 use super::amount::{Amount, Unit};
-use super::ids::{Day, TaskId};
+use super::ids::{Day, TaskId, Tenant};
 use super::ledger::Balance;
 use super::task::{Status, Task};
 
@@ -140,4 +140,7 @@ pub struct Rebuilt {
     pub begun: u64,
     /// Tasks that had a history by then.
     pub known: u64,
+    /// Tenants that the service does not know: their tasks were left alone.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub other_tenants: BTreeSet<Tenant>,
 }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::amount::{Amount, Unit};
-use super::ids::{Day, KlingTaskId, TaskId};
+use super::ids::{Day, KlingTaskId, TaskId, Tenant};
 use super::request::Product;
 
 /// Changes one limit of one day: `PUT /v1/budget`.
@@ -68,6 +68,12 @@ pub struct AdjustChange {
 pub struct Rebuild {
     /// At most 200.
     pub tasks: Vec<LostTask>,
+    /// A tenant that is ours although the service's configuration does not know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<Tenant>,
+    /// Only say which tenants are not ours: nobody has to sign for that.
+    #[serde(default)]
+    pub dry_run: bool,
     /// Who rebuilds.
     pub who: String,
     /// Why.

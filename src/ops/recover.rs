@@ -194,7 +194,7 @@ impl Recovery<'_> {
                 continue;
             }
             match (self.judge(&task_id, &entry).await?, &entry.observation) {
-                (Found::NotInLog, Ok(seen)) if self.args.rebuild && !self.args.dry_run => {
+                (Found::NotInLog, Ok(seen)) if self.args.rebuild => {
                     lost.push((self.lost(task_id, seen, list, records), entry));
                 }
                 (found, _) => {
@@ -282,6 +282,8 @@ impl Recovery<'_> {
     ) -> anyhow::Result<()> {
         let wish = Rebuild {
             tasks: lost.iter().map(|(task, _)| task.clone()).collect(),
+            tenant: self.args.tenant.as_deref().map(Tenant::parse).transpose()?,
+            dry_run: self.args.dry_run,
             who: self.args.audit.who().unwrap_or_default(),
             reason: self.args.audit.reason.clone().unwrap_or_default(),
         };
@@ -290,8 +292,14 @@ impl Recovery<'_> {
         let answer: Rebuilt = self.link.ask(subject, body, None).await?;
         findings.begun += answer.begun;
         for (task, entry) in lost {
-            findings.note(Found::Rebuilt, task.task_id.as_str());
-            self.tell(&task.task_id, entry, findings).await?;
+            if answer.other_tenants.contains(&task.task_id.tenant()) {
+                findings.note_other_tenant(&task.task_id);
+            } else if self.args.dry_run {
+                findings.note(Found::NotInLog, task.task_id.as_str());
+            } else {
+                findings.note(Found::Rebuilt, task.task_id.as_str());
+                self.tell(&task.task_id, entry, findings).await?;
+            }
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ mod budget;
 mod adjust;
 mod service;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::civil::Time;
@@ -72,6 +73,8 @@ pub struct IntakeRules {
     pub day_starts: Time,
     /// When `off_peak` tasks are dispatched; without it they are refused.
     pub off_peak: Option<OffPeak>,
+    /// The tenants that the configuration names: only their histories are rebuilt unasked.
+    pub tenants: BTreeSet<Tenant>,
     /// What the money writer works by: a day without entries has its limits.
     pub money: MoneyRules,
     /// When an earlier result answers.

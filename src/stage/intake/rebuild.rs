@@ -26,13 +26,17 @@ const TASKS_MAX: usize = 200;
 const UNKNOWN: &str = "unknown";
 
 impl Intake {
-    /// Begins lost histories anew. The day's limit does not count: Kling has them already.
+    /// Begins lost histories anew: of the tenants that the configuration knows, or of the one
+    /// named, since other deployments may share the account. The day's limit does not count: Kling
+    /// has them already.
     ///
     /// # Errors
     /// `invalid-request` with the field; `unavailable` when the outcome is unknown: the same again
     /// is harmless.
     pub async fn rebuild(&self, wish: Rebuild) -> Result<Rebuilt, Problem> {
-        signed(&wish.who, &wish.reason)?;
+        if !wish.dry_run {
+            signed(&wish.who, &wish.reason)?;
+        }
         let count = wish.tasks.len();
         if !(1..=TASKS_MAX).contains(&count) {
             let detail = format!("expected 1 to {TASKS_MAX} tasks, not {count}");
@@ -45,8 +49,19 @@ impl Intake {
                 return Err(Problem::new(ProblemCode::InvalidRequest, detail).field("tasks"));
             }
         }
-        let all = wish.tasks.iter().map(|lost| self.begin(lost));
-        let mut rebuilt = Rebuilt::default();
+        let is_ours = |lost: &&LostTask| {
+            let tenant = lost.task_id.tenant();
+            self.rules.tenants.contains(&tenant) || wish.tenant.as_ref() == Some(&tenant)
+        };
+        let (ours, others): (Vec<_>, Vec<_>) = wish.tasks.iter().partition(is_ours);
+        let mut rebuilt = Rebuilt {
+            other_tenants: others.iter().map(|lost| lost.task_id.tenant()).collect(),
+            ..Rebuilt::default()
+        };
+        if wish.dry_run {
+            return Ok(rebuilt);
+        }
+        let all = ours.into_iter().map(|lost| self.begin(lost));
         for result in join_all(all).await {
             match result? {
                 true => rebuilt.begun += 1,

@@ -1,5 +1,6 @@
 //! Tasks of the account that are not asked for, or not ours: counted, named, and left alone.
 
+use kling_relay::model::ids::{TaskId, Tenant};
 use rust_decimal::Decimal;
 use serde_json::json;
 
@@ -15,6 +16,26 @@ async fn tasks_of_others_are_counted_and_never_adopted() {
     assert_eq!(done["named"], json!({ "foreign": [kling_id] }));
     assert_eq!((&done["told"], &done["rebuilt"]), (&json!(0), &json!(0)));
     assert_eq!(world.count("kling.v1.*.task.>").await, 0);
+    world.app.stop().await;
+    world.sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_deployments_tasks_are_rebuilt_only_where_their_tenant_is_named() {
+    let world = World::start(Options::default()).await;
+    let beta = Tenant::parse("beta").unwrap();
+    let id = TaskId::from_bits(&beta, 7);
+    world.control().add_foreign(Some(id.as_str()), Decimal::ONE);
+    for more in [&["--rebuild", "--dry-run"][..], &REBUILD] {
+        let said = recover(&world, more).await.json();
+        assert_eq!(said["counts"], json!({ "other-tenant": 1 }), "{said}");
+        assert_eq!(said["other_tenants"], json!({ "beta": 1 }));
+        assert_eq!(world.count("kling.v1.*.task.>").await, 0);
+    }
+    let named = [&REBUILD[..], &["--tenant", "beta"]].concat();
+    let said = recover(&world, &named).await.json();
+    assert_eq!(said["counts"], json!({ "rebuilt": 1 }), "{said}");
+    world.finished(std::slice::from_ref(&id)).await;
     world.app.stop().await;
     world.sim.stop().await;
 }
