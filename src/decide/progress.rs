@@ -146,7 +146,10 @@ fn end(task: &Task, seen: &Observation, last_word: LastWord, now: Timestamp) -> 
     };
     let mut event = plain(kind, status, task, seen, now);
     let ended = &mut event.body.task;
-    ended.billing.clone_from(&seen.billing);
+    // A rebuilt task has what Kling's deduction records say: the bill's own word goes before it.
+    if seen.billing.is_some() {
+        ended.billing.clone_from(&seen.billing);
+    }
     if succeeded {
         let to_store = seen
             .outputs

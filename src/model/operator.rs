@@ -94,6 +94,9 @@ pub struct LostTask {
     pub product: Product,
     /// The path that it is read from, where Kling has only the legacy lists for us.
     pub path: String,
-    /// What Kling deducted; 0 while it has not ended.
+    /// What Kling deducted, in the unit of the task's pack; 0 while it has not ended.
     pub hold: Amount,
+    /// What Kling's deduction records say it took: the bill of a task that Kling shows without.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recorded: Vec<Amount>,
 }

@@ -291,7 +291,8 @@ pub struct Task {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<TaskError>,
-    /// What Kling itself says it deducted, from the completion on; absent if Kling never said.
+    /// What Kling itself says it deducted, from the completion on (of a rebuilt task from the
+    /// beginning, by its deduction records); absent if Kling never said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub billing: Option<Vec<Amount>>,
     /// Where the outputs are, from `stored` on; from `succeeded` on where they are an earlier

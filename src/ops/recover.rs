@@ -245,13 +245,15 @@ impl Recovery<'_> {
             None => ("", by_pack(seen).unwrap_or(Product::TextToVideo)),
         };
         let recorded = records.get(&seen.kling_task_id);
+        let recorded = recorded.cloned().unwrap_or_default();
         LostTask {
             task_id,
             kling_task_id: seen.kling_task_id.clone(),
             created_at: seen.created_at.unwrap_or(self.clock.now()),
             product,
             path: path.to_owned(),
-            hold: hold(seen, product, recorded.map_or(&[], Vec::as_slice)),
+            hold: hold(seen, product, &recorded),
+            recorded,
         }
     }
 

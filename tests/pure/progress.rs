@@ -66,6 +66,19 @@ fn submitted_leaves_nothing_of_the_dispatch() {
 }
 
 #[test]
+fn a_rebuilt_tasks_records_stand_until_kling_shows_a_bill() {
+    let recorded = Some(vec![Amount::new(9.into(), Unit::Video)]);
+    let mut rebuilt = task(Status::Submitted);
+    rebuilt.billing.clone_from(&recorded);
+    let mut seen = observation(ObservedStatus::Failed);
+    let billed = committed(decide(&rebuilt, &seen)).body.task.billing;
+    assert_eq!(billed, seen.billing);
+    seen.billing = None;
+    let last = next(&rebuilt, &seen, LastWord::Yes, later(9));
+    assert_eq!(committed(last).body.task.billing, recorded);
+}
+
+#[test]
 fn a_success_carries_results_and_bill() {
     let mut seen = observation(ObservedStatus::Succeeded);
     seen.outputs.push(Output {

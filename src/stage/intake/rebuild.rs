@@ -113,7 +113,7 @@ impl Intake {
             purpose: None,
             estimate: lost.hold,
             error: None,
-            billing: None,
+            billing: Some(lost.recorded.clone()).filter(|recorded| !recorded.is_empty()),
             assets: Vec::new(),
             held: None,
             deduction: Vec::new(),

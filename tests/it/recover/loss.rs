@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kling_relay::edge::nats::topology;
 use kling_relay::model::amount::Unit;
 use kling_relay::model::ids::{Day, TaskId};
-use kling_relay::model::task::Task;
+use kling_relay::model::task::{Status, Task};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
@@ -164,6 +164,40 @@ async fn a_repeat_of_its_key_brings_a_rebuilt_task_and_buys_nothing() {
     }
     assert_eq!(world.count("kling.v1.*.task.*.requested").await, made.len());
     assert_eq!(world.stats().creates.requests, creates);
+    world.app.stop().await;
+    world.sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deduction_records_stand_in_for_a_bill_that_is_not_shown() {
+    let world = World::start(Options::default()).await;
+    let requests = [
+        video("billing=never,billing=mixed:0.5"),
+        video("billing=never,billing=amount:1,fail=moderation"),
+        // A bill goes before the records.
+        video("record=amount:9"),
+    ];
+    let ids = world.submit_all(&requests).await;
+    world.finished(&ids).await;
+
+    let world = Box::pin(world.lose_the_log()).await;
+    recover(&world, &REBUILD).await.is(0, "rebuilt");
+    let after = world.finished(&ids).await;
+    for id in &ids {
+        let at_kling = world.control().task(id.as_str()).unwrap();
+        let taken = |unit: Unit| {
+            let of_unit = after[id]
+                .deduction
+                .iter()
+                .filter(|amount| amount.unit == unit);
+            of_unit.map(|amount| amount.amount).sum::<Decimal>()
+        };
+        let figures = (taken(Unit::Video), taken(Unit::Usd));
+        let expected = (at_kling.deducted.unwrap(), at_kling.paid_cash);
+        assert_eq!(figures, expected, "{:?}", after[id]);
+    }
+    assert!(!after[&ids[0]].deduction[1].amount.is_zero());
+    assert_eq!(after[&ids[1]].status, Status::Failed);
     world.app.stop().await;
     world.sim.stop().await;
 }
