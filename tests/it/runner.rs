@@ -8,7 +8,7 @@ use kling_relay::config;
 use kling_relay::edge::clock::Clock;
 use kling_relay::edge::nats::Broker;
 use kling_relay::edge::nats::callbacks::CallbackToStore;
-use kling_relay::edge::nats::log::Log;
+use kling_relay::edge::nats::log::{Log, ReadFrom};
 use kling_relay::edge::nats::topology::Consumer;
 use kling_relay::model::observation::Proof;
 use kling_relay::stage::runner::{Handler, Message, Outcome, Runner};
@@ -110,7 +110,9 @@ impl<F: Fn(u64) -> Outcome + Send + Sync + 'static> Rig<F> {
     }
 
     async fn letters(&self) -> usize {
-        self.log.letters("kling.dead.v1.>", 1).await.unwrap().len()
+        let from = ReadFrom::Sequence(1);
+        let letters = self.log.letters("kling.dead.v1.>", from, 100).await;
+        letters.unwrap().len()
     }
 
     async fn stop(self) {
