@@ -228,6 +228,9 @@ async fn attempt(sim: &Sim, outgoing: &Outgoing, id: &str) -> bool {
     let answer = post(sim, &outgoing.url, &outgoing.body, &outgoing.manner, id).await;
     let success = answer.starts_with('2');
     let mut state = sim.state();
+    if success {
+        state.note_confirmed(outgoing.url.clone(), outgoing.body.clone());
+    }
     let stats = &mut state.stats.callbacks;
     stats.attempts += 1;
     stats.delivered += u64::from(success);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
@@ -189,6 +190,12 @@ impl Control {
         let state = self.sim.state();
         let id = state.external.get(external_id)?;
         state.tasks.get(id).map(SimTask::of)
+    }
+
+    /// Address and exact body of each callback that was answered with success, oldest first; the
+    /// newest 4,096 are remembered.
+    pub fn confirmed_callbacks(&self) -> Vec<(String, Bytes)> {
+        self.sim.state().confirmed.iter().cloned().collect()
     }
 
     /// Ends a task now, stuck or not, as its faults would have it end; answers whether there was

@@ -1,8 +1,9 @@
 //! Everything the platform remembers, behind one lock.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rust_decimal::Decimal;
 use serde_json::Value;
 
@@ -22,6 +23,8 @@ use super::task::{Status, Task};
 ///
 /// Source: platform reference 1.3.
 const ID_EPOCH_MS: i64 = 1_568_028_518_000;
+/// Callbacks answered with success that are remembered: the newest.
+const CONFIRMED_MAX: usize = 4_096;
 
 /// A create that has been read and found well-formed.
 pub(super) struct Wanted {
@@ -94,6 +97,8 @@ pub(super) struct State {
     pub(super) plan: FaultPlan,
     pub(super) secrets: Vec<String>,
     pub(super) held: Vec<Outgoing>,
+    /// Address and body of callbacks that were answered with success.
+    pub(super) confirmed: VecDeque<(String, Bytes)>,
     pub(super) stats: SimStats,
     attempts: HashMap<String, (u32, Arc<Faults>)>,
     creates: u64,
@@ -123,6 +128,7 @@ impl State {
             plan: config.faults.clone(),
             secrets: config.webhook_secrets.clone(),
             held: Vec::new(),
+            confirmed: VecDeque::new(),
             stats: SimStats::default(),
             attempts: HashMap::new(),
             creates: 0,
@@ -136,6 +142,14 @@ impl State {
         let elapsed_ms = u64::try_from(now_ms - ID_EPOCH_MS).unwrap_or(0);
         self.last_id = (elapsed_ms << 22).max(self.last_id + 1);
         self.last_id
+    }
+
+    /// Remembers a callback that was answered with success.
+    pub(super) fn note_confirmed(&mut self, url: String, body: Bytes) {
+        if self.confirmed.len() == CONFIRMED_MAX {
+            self.confirmed.pop_front();
+        }
+        self.confirmed.push_back((url, body));
     }
 
     /// A fresh numeric `webhook-id`.

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::StreamExt;
 use kling_relay::app::App;
 use kling_relay::config::Config;
 use kling_relay::edge::clock::Clock;
@@ -18,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::world::{SECRET, TENANTS, secret_of, video};
+use crate::world::{SECRET, TENANTS, secret_of, stored_callbacks, video};
 
 const CALLBACK_SENDERS: usize = 4;
 const SUBMITTERS: usize = 2;
@@ -195,11 +194,11 @@ impl Said {
     /// Finds every success in the streams.
     pub(super) async fn hold_against(self, app: &App) {
         assert_eq!(self.wrong, Vec::<String>::new());
-        let stored = stored_callbacks(app).await;
+        let stored = stored_callbacks(app.broker()).await;
         for (task, body) in &self.stored {
-            let found = stored.get(task.as_str());
+            let found = stored.get(task.as_str()).and_then(|found| found.last());
             assert!(
-                found == Some(body),
+                found.is_some_and(|found| found.body == body.as_bytes()),
                 "{task} was answered 200 and is not stored"
             );
         }
@@ -212,23 +211,4 @@ impl Said {
         }
         assert!(!self.stored.is_empty());
     }
-}
-
-/// Every stored callback by its task: the exact body.
-async fn stored_callbacks(app: &App) -> HashMap<String, String> {
-    let stream = app.broker().jetstream().get_stream("KLING_CALLBACKS").await;
-    let mut stream = stream.unwrap();
-    let last = stream.info().await.unwrap().state.last_sequence;
-    let config = async_nats::jetstream::consumer::pull::OrderedConfig::default();
-    let consumer = stream.create_consumer(config).await.unwrap();
-    let mut messages = consumer.messages().await.unwrap();
-    let mut found = HashMap::new();
-    let mut seq = 0;
-    while seq < last {
-        let message = messages.next().await.unwrap().unwrap();
-        seq = message.info().unwrap().stream_sequence;
-        let task = message.subject.rsplit('.').next().unwrap().to_owned();
-        found.insert(task, String::from_utf8(message.payload.to_vec()).unwrap());
-    }
-    found
 }

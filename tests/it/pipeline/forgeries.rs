@@ -132,6 +132,11 @@ async fn a_signed_callback_about_another_task_is_set_aside() {
     assert!(control.finish(id.as_str()));
     world.finished(&[id]).await;
     trap.must_be_empty();
-    let stats = world.stop(Expected { dead_letters: 1 }).await;
+    let stats = world
+        .stop(Expected {
+            dead_letters: 1,
+            ..Expected::default()
+        })
+        .await;
     assert_eq!(stats.queries.total(), 0, "{:?}", stats.queries);
 }

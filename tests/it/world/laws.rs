@@ -15,6 +15,7 @@ use rust_decimal::Decimal;
 use sha2::{Digest, Sha256};
 use url::Url;
 
+use super::stored::false_successes;
 use super::{Expected, all_events};
 use crate::broker;
 
@@ -41,6 +42,9 @@ pub(crate) async fn audit(
         .collect();
     for id in ids.iter().filter(|id| !ended.contains_key(id)) {
         breaches.push(format!("{id} was accepted and is not in the log"));
+    }
+    if !expected.lost {
+        breaches.extend(false_successes(broker, control).await);
     }
     breaches.extend(spending(control, &ended));
     breaches.extend(money(log, control, &ended).await);

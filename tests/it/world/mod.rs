@@ -4,6 +4,7 @@
 mod laws;
 mod loss;
 mod staging;
+mod stored;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
@@ -25,6 +26,7 @@ use serde_json::{Value, json};
 
 pub(crate) use self::laws::audit;
 pub(crate) use self::staging::{hurry, secret_of, stage};
+pub(crate) use self::stored::stored_callbacks;
 use crate::broker::{Node, until};
 
 /// Longest wait for anything that a test did not time itself.
@@ -60,6 +62,8 @@ impl Options {
 pub(crate) struct Expected {
     /// Messages set aside.
     pub(crate) dead_letters: u64,
+    /// The broker lost what it held: what was answered before is not to be found.
+    pub(crate) lost: bool,
 }
 
 /// Broker, service and platform, running.
