@@ -12,6 +12,9 @@ mod attack;
 #[path = "../tests/it/broker.rs"]
 #[expect(dead_code, reason = "the tests use more of it")]
 mod broker;
+#[path = "../tests/it/kit.rs"]
+#[expect(dead_code, reason = "the tests use more of it")]
+mod kit;
 #[path = "../tests/it/process.rs"]
 #[expect(dead_code, unused_imports, reason = "the tests use more of it")]
 mod process;

@@ -230,7 +230,8 @@ pub(crate) fn audit_chain(messages: &[Recorded]) -> Steps {
             assert_eq!(place, seen.0 + 1, "a gap in a batch at {}", message.seq);
             *seen = (place, last);
         }
-        if let Some((id, _)) = message.task_subject() {
+        // Of a newer version's kind too: it follows the same rules.
+        if let Some(id) = message.task() {
             let previous = tasks.get(&id);
             let expected = Some((
                 previous.map_or(0, |(seq, _)| *seq),

@@ -18,6 +18,7 @@ use url::Url;
 use super::stored::false_successes;
 use super::{Expected, all_events};
 use crate::broker;
+use crate::kit::{audit_chain, everything};
 
 /// Compares log, ledger, files and platform; returns what is broken, in words.
 pub(crate) async fn audit(
@@ -45,6 +46,9 @@ pub(crate) async fn audit(
     }
     if !expected.lost {
         breaches.extend(false_successes(broker, control).await);
+    }
+    if audit_chain(&everything(log).await).torn > 0 {
+        breaches.push("half a batch".to_owned());
     }
     breaches.extend(spending(control, &ended));
     breaches.extend(money(log, control, &ended).await);
@@ -107,9 +111,15 @@ fn laws_of_a_history(id: &TaskId, events: &[(EventKind, Task)]) -> Vec<String> {
         of_these.count()
     };
     let ends = count(&[EventKind::Succeeded, EventKind::Failed]);
+    let created = events.last().map(|(_, last)| last.kling_task_id.is_some());
+    let created = usize::from(created == Some(true));
     for (what, found, wanted) in [
         ("beginnings", count(&[EventKind::Requested]), 1..=1),
-        ("submissions", count(&[EventKind::Submitted]), 0..=1),
+        (
+            "submissions",
+            count(&[EventKind::Submitted]),
+            created..=created,
+        ),
         ("completions", ends, 1..=1),
         ("settlements", count(&[EventKind::Settled]), 1..=1),
         ("storings", count(&[EventKind::Stored]), 0..=1),
@@ -217,6 +227,8 @@ fn is_cash(unit: Unit) -> bool {
     matches!(unit, Unit::Usd | Unit::Cny)
 }
 
+type Sums = BTreeMap<Unit, Decimal>;
+
 /// Nothing is held, and what was deducted is what the platform took.
 async fn money(log: &Log, control: &Control, ended: &HashMap<&TaskId, &Task>) -> Vec<String> {
     let mut breaches = Vec::new();
@@ -224,19 +236,21 @@ async fn money(log: &Log, control: &Control, ended: &HashMap<&TaskId, &Task>) ->
         .values()
         .map(|task| (task.tenant.clone(), task.relay.day))
         .collect();
-    let mut deducted: BTreeMap<Unit, Decimal> = BTreeMap::new();
+    let mut deducted = Sums::new();
+    let mut by_day: HashMap<Day, Sums> = HashMap::new();
     for (tenant, day) in owners {
-        let owner = LedgerOwner::Tenant(tenant.clone());
-        let balance = log
-            .balance(&LedgerKey { owner, day })
-            .await
-            .expect("the log answers");
-        for (unit, of_unit) in balance.expect("the day has entries") {
-            if !of_unit.held.is_zero() {
-                breaches.push(format!("{tenant}: {} {unit} are still held", of_unit.held));
-            }
-            *deducted.entry(unit).or_default() += of_unit.deducted;
+        let key = LedgerKey {
+            owner: LedgerOwner::Tenant(tenant),
+            day,
+        };
+        let taken = closed(log, &key, &mut breaches).await;
+        for (unit, amount) in taken.expect("the day has entries") {
+            *deducted.entry(unit).or_default() += amount;
+            *by_day.entry(day).or_default().entry(unit).or_default() += amount;
         }
+    }
+    for (day, sums) in by_day {
+        breaches.extend(account(log, day, &sums, ended).await);
     }
     let taken = control.stats().deductions;
     for (unit, pack) in [
@@ -249,6 +263,45 @@ async fn money(log: &Log, control: &Control, ended: &HashMap<&TaskId, &Task>) ->
         if ours != theirs {
             breaches.push(format!("{unit}: we say {ours}, the platform took {theirs}"));
         }
+    }
+    breaches
+}
+
+/// What was deducted of a ledger's day, in which nothing may be held any more.
+async fn closed(log: &Log, key: &LedgerKey, breaches: &mut Vec<String>) -> Option<Sums> {
+    let balance = log.balance(key).await.expect("the log answers")?;
+    let mut deducted = Sums::new();
+    for (unit, of_unit) in balance {
+        if !of_unit.held.is_zero() {
+            breaches.push(format!("{key:?}: {} {unit} are still held", of_unit.held));
+        }
+        deducted.insert(unit, of_unit.deducted);
+    }
+    Some(deducted)
+}
+
+/// The account's day is the sum of its tenants', where every task was held there too.
+async fn account(
+    log: &Log,
+    day: Day,
+    tenants: &Sums,
+    ended: &HashMap<&TaskId, &Task>,
+) -> Vec<String> {
+    let mut breaches = Vec::new();
+    let of_day = ended.values().filter(|task| task.relay.day == day);
+    let held: HashSet<bool> = of_day.map(|task| task.relay.account_held).collect();
+    let key = LedgerKey {
+        owner: LedgerOwner::Account,
+        day,
+    };
+    let account = closed(log, &key, &mut breaches).await;
+    if account.is_some() != held.contains(&true) {
+        breaches.push(format!("{day}: the account's ledger: {account:?}"));
+    }
+    if let Some(account) = account.filter(|account| !held.contains(&false) && account != tenants) {
+        breaches.push(format!(
+            "{day}: of the account {account:?}, of its tenants {tenants:?}"
+        ));
     }
     breaches
 }
