@@ -5,6 +5,13 @@
 //! its seed, and `FAULTS_SEED` brings it back: one number, several with commas, or `random`. A seed
 //! fixes what is done; when it meets the work in hand is up to the machine.
 
+use std::time::Duration;
+
+use kling_relay::sim::SimConfig;
+use kling_relay::sim::config::Pause;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
 mod stand;
 mod requests;
 mod siege;
@@ -32,6 +39,20 @@ fn seeds() -> Vec<u64> {
             numbers.split(',').map(read).collect()
         }
     }
+}
+
+/// With an odd seed the platform repeats what was not received, as it may or may not do; with an
+/// even one only the reconciler brings it back.
+fn repeat(seed: u64, sim: &mut SimConfig) {
+    if repeats(seed) {
+        let pauses = [300, 1_000, 3_000].map(Duration::from_millis);
+        sim.callbacks.redeliver = pauses.map(Pause).to_vec();
+        sim.callbacks.redeliver_new_id = StdRng::seed_from_u64(seed).random();
+    }
+}
+
+fn repeats(seed: u64) -> bool {
+    seed % 2 == 1
 }
 
 /// Says what begins, and how to bring it back.

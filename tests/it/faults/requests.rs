@@ -1,7 +1,12 @@
 //! Requests that ask the platform for faults, chosen by a seed: every kind that it knows.
 
+use std::collections::HashMap;
+
+use kling_relay::model::ids::TaskId;
+use kling_relay::model::task::{Status, Task};
+use kling_relay::sim::SimStats;
 use rand::rngs::StdRng;
-use rand::seq::IndexedRandom;
+use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
@@ -66,6 +71,8 @@ const BILLS: &[&str] = &[
     "billing=split",
     "billing=amount:7",
     "billing=amount:0.125",
+    "billing=cash",
+    "billing=mixed:0.5",
 ];
 
 const DOWNLOADS: &[&str] = &[
@@ -78,31 +85,75 @@ const DOWNLOADS: &[&str] = &[
 
 const ENDS: &[&str] = &["fail=moderation", "fail=input", "slow=1s"];
 
-/// As many requests, each with none to several faults.
+/// Each list, and for how many of a hundred requests it is.
+const LISTS: [(&[&str], usize); 5] = [
+    (CREATES, 25),
+    (CALLBACKS, 40),
+    (BILLS, 15),
+    (DOWNLOADS, 15),
+    (ENDS, 10),
+];
+
+/// As many requests, each with none to several faults. Of each list every kind comes before any
+/// comes again.
 pub(super) fn faulty(seed: u64, count: usize) -> Vec<Value> {
     let mut dice = StdRng::seed_from_u64(seed ^ 0x0072_6571_7565_7374);
-    (0..count).map(|n| request(&mut dice, n)).collect()
-}
-
-fn request(dice: &mut StdRng, n: usize) -> Value {
-    let mut tags: Vec<&str> = Vec::new();
-    for (kinds, chance) in [
-        (CREATES, 0.25),
-        (CALLBACKS, 0.4),
-        (BILLS, 0.15),
-        (DOWNLOADS, 0.15),
-        (ENDS, 0.1),
-    ] {
-        if dice.random_bool(chance) {
-            tags.extend(kinds.choose(dice));
+    let mut tags: Vec<Vec<&str>> = vec![Vec::new(); count];
+    for (kinds, share) in LISTS {
+        let mut places: Vec<usize> = (0..count).collect();
+        places.shuffle(&mut dice);
+        places.truncate(count * share / 100);
+        for hands in places.chunks(kinds.len()) {
+            let mut deck = kinds.to_vec();
+            deck.shuffle(&mut dice);
+            for (place, kind) in hands.iter().zip(deck) {
+                tags[*place].push(kind);
+            }
         }
     }
-    let tags = tags.join(",");
+    let requests = tags.iter().enumerate();
+    let request = |(n, tags): (usize, &Vec<&str>)| request(&mut dice, n, &tags.join(","));
+    requests.map(request).collect()
+}
+
+fn request(dice: &mut StdRng, n: usize, tags: &str) -> Value {
     match n % 5 {
-        0 | 2 => video(&tags),
-        4 => image(&tags, dice.random_range(1..=4)),
-        _ => legacy_video(&tags),
+        0 | 2 => video(tags),
+        4 => image(tags, dice.random_range(1..=4)),
+        _ => legacy_video(tags),
     }
+}
+
+/// Every kind of every list.
+pub(super) fn kinds() -> impl Iterator<Item = &'static str> {
+    LISTS.into_iter().flat_map(|(kinds, _)| kinds).copied()
+}
+
+/// Everything above is tried until Kling has made it, once; only a `fail` keeps it from success.
+pub(super) fn not_as_asked(
+    asked: &[(TaskId, Value)],
+    ended: &HashMap<TaskId, Task>,
+    stats: &SimStats,
+) -> Vec<String> {
+    let mut breaches = Vec::new();
+    if stats.creates.accepted != asked.len() as u64 {
+        let (made, asked) = (stats.creates.accepted, asked.len());
+        breaches.push(format!(
+            "{asked} were asked for, and the platform made {made}"
+        ));
+    }
+    for (id, request) in asked {
+        let prompt = request["prompt"].as_str().expect("a prompt");
+        let wanted = match prompt.contains("fail=") {
+            true => Status::Failed,
+            false => Status::Succeeded,
+        };
+        let (status, error) = (ended[id].status, &ended[id].error);
+        if status != wanted {
+            breaches.push(format!("{id} is {status:?}, {error:?}: {prompt}"));
+        }
+    }
+    breaches
 }
 
 fn image(tags: &str, n: u32) -> Value {

@@ -6,7 +6,7 @@ use kling_relay::edge::clock::Clock;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::requests::faulty;
+use super::requests::{faulty, not_as_asked};
 use super::{announce, seeds};
 use crate::world::{Expected, Options, World, hurry};
 
@@ -23,8 +23,9 @@ async fn a_jumping_clock_delays_and_loses_nothing() {
             sim.timing.silence = Duration::from_secs(4);
         });
         let world = World::start(options).await;
+        let requests = faulty(seed, 80);
         let mut ids = Vec::new();
-        for requests in faulty(seed, 80).chunks(5) {
+        for requests in requests.chunks(5) {
             let step = match dice.random_range(0..4) {
                 0 => dice.random_range(-2_000..2_000),
                 1 => dice.random_range(-15 * 60_000..15 * 60_000),
@@ -37,7 +38,10 @@ async fn a_jumping_clock_delays_and_loses_nothing() {
         }
         // What was put off by a clock that was ahead is due when the time has really come.
         world.clock.set_offset_ms(31 * HOUR_MS);
-        world.finished(&ids).await;
-        world.stop(Expected::default()).await;
+        let ended = world.finished(&ids).await;
+        let stats = world.stop(Expected::default()).await;
+        let asked: Vec<_> = ids.into_iter().zip(requests).collect();
+        let breaches = not_as_asked(&asked, &ended, &stats);
+        assert!(breaches.is_empty(), "{}", breaches.join("\n"));
     }
 }
