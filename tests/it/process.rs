@@ -4,16 +4,18 @@
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use kling_relay::config::Config;
 use kling_relay::edge::clock::Clock;
 use kling_relay::model::ids::TaskId;
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::broker::{signal, until};
-use crate::world;
+use crate::world::{self, TENANTS};
 
 /// Longest wait for anything that processes do.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
@@ -24,6 +26,8 @@ pub(crate) struct Program {
     pub(crate) file: PathBuf,
     roles: Option<&'static str>,
     log: PathBuf,
+    /// What its log had before its last start.
+    earlier_bytes: usize,
     child: Option<Child>,
 }
 
@@ -38,6 +42,7 @@ impl Program {
             file,
             roles: None,
             log,
+            earlier_bytes: 0,
             child: None,
         };
         program.configure();
@@ -57,6 +62,7 @@ impl Program {
     }
 
     pub(crate) fn start(&mut self) {
+        self.earlier_bytes = self.said().len();
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -102,8 +108,32 @@ impl Program {
         self.child.as_mut().is_some_and(ended)
     }
 
-    /// Kills it; `meanwhile` happens before it is reaped.
+    /// Tells whether it has come so far since its last start that nothing may end it any more.
+    pub(crate) fn has_listened(&self) -> bool {
+        self.said()[self.earlier_bytes..].contains("\"listening\"")
+    }
+
+    /// Everything that its log says.
+    fn said(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Lines of its log that may never be there: of deaths, and with secrets or prompts.
+    pub(crate) fn shameful_lines(&self) -> Vec<String> {
+        let words = never_said(&self.config);
+        let said = self.said();
+        let shameful = said.lines().filter_map(|line| {
+            let word = words.iter().find(|word| line.contains(*word))?;
+            Some(format!("the log says {word}: {line}"))
+        });
+        shameful.collect()
+    }
+
+    /// Kills it; `meanwhile` happens before it is reaped. It may not have died before by itself,
+    /// unless what it needs to start was away.
     pub(crate) fn kill(&mut self, meanwhile: impl FnOnce()) {
+        let died = self.has_ended() && self.has_listened();
+        assert!(std::thread::panicking() || !died, "it ended by itself");
         let mut child = self.child.take().expect("it runs");
         child.kill().expect("our own child can be killed");
         meanwhile();
@@ -132,7 +162,7 @@ impl Drop for Program {
     )]
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+            let log = self.said();
             let lines: Vec<&str> = log.lines().rev().take(40).collect();
             eprintln!("--- {} ---", self.log.display());
             lines.iter().rev().for_each(|line| eprintln!("{line}"));
@@ -159,6 +189,33 @@ pub(crate) async fn counted(admin: SocketAddr, counter: &str) -> f64 {
 
 pub(crate) fn kill(pid: u32) {
     signal("-KILL", pid);
+}
+
+/// What no log says: that something died, and what is nobody's business.
+fn never_said(config: &Config) -> Vec<String> {
+    let deaths = ["panic: ", "panicked", "a role died", "a listener died"];
+    let addresses = ["Signature=", "Expires=", "x-kcdn-pid"];
+    let prompts = ["A paper boat", "A folding chair"];
+    let receiver = &config.receiver;
+    let secrets = [
+        &receiver.webhook_secrets,
+        &receiver.capability_keys,
+        &config.api.keys,
+    ];
+    let secrets = secrets.into_iter().flatten().chain(&config.kling.api_key);
+    // Of an `id:secret` and a `whsec_secret` the second part is what matters.
+    let secrets = secrets.map(|secret| {
+        let secret = secret.expose_secret();
+        let (_, secret) = secret.split_once(':').unwrap_or(("", secret));
+        secret.strip_prefix("whsec_").unwrap_or(secret).to_owned()
+    });
+    let paths = TENANTS.map(|tenant| format!("/callbacks/{tenant}"));
+    let words = deaths.into_iter().chain(addresses).chain(prompts);
+    words
+        .map(str::to_owned)
+        .chain(secrets)
+        .chain(paths)
+        .collect()
 }
 
 /// The configuration as a file, with the secrets that its own writer leaves out.
@@ -193,34 +250,73 @@ fn settings(config: &Config) -> String {
     toml::to_string(&tree).unwrap()
 }
 
-/// Submits as a client does that wants each request once: the same key until there is an answer,
-/// wherever one is given.
-pub(crate) async fn submit_once(
-    client: &reqwest::Client,
-    urls: &[String],
-    key: &str,
-    body: &Value,
-) -> TaskId {
-    let deadline = Instant::now() + DEADLINE;
-    let mut urls = urls.iter().cycle();
-    while Instant::now() < deadline {
-        let url = urls.next().expect("somewhere to submit");
-        let request = client
-            .post(url)
-            .bearer_auth(world::secret_of("acme"))
-            .json(body);
-        let request = request
-            .header("idempotency-key", key)
-            .timeout(Duration::from_secs(5));
-        if let Some((status, body)) = answer(request).await {
-            assert!(matches!(status, 202 | 503), "{status}: {body}");
-            if status == 202 {
-                return TaskId::parse(body["task_id"].as_str().unwrap()).unwrap();
-            }
+/// A client that wants each request once: the same key until there is an answer, wherever one is
+/// given.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    http: reqwest::Client,
+    addresses: Vec<SocketAddr>,
+    refused: Arc<AtomicUsize>,
+}
+
+impl Caller {
+    /// Of whoever listens at these addresses.
+    pub(crate) fn of(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
+        Self {
+            http: world::client(),
+            addresses: addresses.into_iter().collect(),
+            refused: Arc::default(),
         }
-        Clock::system().sleep(Duration::from_millis(50)).await;
     }
-    panic!("{key} was not accepted within {DEADLINE:?}");
+
+    /// How often it was told to come again.
+    pub(crate) fn refused(&self) -> usize {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Submits one request alone, or several as a batch, at the `first` address first.
+    pub(crate) async fn submit(
+        &self,
+        tenant: &str,
+        key: &str,
+        requests: &[Value],
+        first: usize,
+    ) -> Vec<TaskId> {
+        let (path, body, ids) = match requests {
+            [one] => ("/v1/tasks", one.clone(), "/task_id"),
+            several => ("/v1/batches", json!({ "tasks": several }), "/task_ids"),
+        };
+        let deadline = Instant::now() + DEADLINE;
+        let mut addresses = self.addresses.iter().cycle().skip(first);
+        while Instant::now() < deadline {
+            let address = addresses.next().expect("somewhere to submit");
+            let request = self
+                .http
+                .post(format!("http://{address}{path}"))
+                .bearer_auth(world::secret_of(tenant))
+                .header("idempotency-key", key)
+                .timeout(Duration::from_secs(5))
+                .json(&body);
+            match answer(request).await {
+                Some((202, body)) => return read_ids(body.pointer(ids).expect("ids")),
+                Some((status, body)) => {
+                    assert_eq!(status, 503, "{body}");
+                    self.refused.fetch_add(1, Ordering::Relaxed);
+                }
+                None => {}
+            }
+            Clock::system().sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{key} was not accepted within {DEADLINE:?}");
+    }
+}
+
+fn read_ids(ids: &Value) -> Vec<TaskId> {
+    let ids = ids
+        .as_array()
+        .map_or(std::slice::from_ref(ids), Vec::as_slice);
+    let read = |id: &Value| TaskId::parse(id.as_str().expect("an id")).expect("a task id");
+    ids.iter().map(read).collect()
 }
 
 /// The answer, unless it is lost.

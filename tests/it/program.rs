@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::broker::{self, free_port, until};
-use crate::process::{DEADLINE, Program, kill, submit_once};
+use crate::process::{Caller, DEADLINE, Program, kill};
 use crate::world::{self, Expected, audit, drained, follow_until, legacy_video, video};
 
 const KILLS: usize = 20;
@@ -101,6 +101,8 @@ impl Site {
         let (code, took) = self.program.terminate().await;
         assert_eq!(code, Some(0));
         assert!(took < DRAIN, "an idle program takes {took:?} to stop");
+        let shameful = self.program.shameful_lines();
+        assert!(shameful.is_empty(), "{}", shameful.join("\n"));
         assert!(
             endpoint_of(self.data.path()).is_none(),
             "the broker is left behind"
@@ -163,17 +165,17 @@ fn submit_each(
     (tasks, rounds_max): (usize, usize),
     body: impl Fn(usize) -> Value,
 ) -> Vec<JoinHandle<TaskId>> {
-    let urls = [format!("http://{}/v1/tasks", config.api.listen)];
-    let client = world::client();
+    let caller = Caller::of([config.api.listen]);
     let submit = |n: usize| {
-        let (urls, client, mut rounds) = (urls.clone(), client.clone(), rounds.clone());
-        let body = body(n);
+        let (caller, mut rounds) = (caller.clone(), rounds.clone());
+        let body = [body(n)];
         tokio::spawn(async move {
             rounds
                 .wait_for(|round| *round >= n * rounds_max / tasks)
                 .await
                 .unwrap();
-            submit_once(&client, &urls, &format!("request-{n}"), &body).await
+            let key = format!("request-{n}");
+            caller.submit("acme", &key, &body, 0).await.remove(0)
         })
     };
     (0..tasks).map(submit).collect()

@@ -5,6 +5,7 @@ use std::time::Duration;
 use kling_relay::config::Config;
 use kling_relay::edge::nats::topology;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use super::requests::faulty;
 use super::stand::{Parts, Stand};
@@ -14,10 +15,24 @@ use crate::broker::{api, until};
 const SOON: Duration = Duration::from_secs(60);
 const MIB: i64 = 1 << 20;
 
-/// Waits until a stream refuses what everybody needs to write.
-async fn refused(stand: &Stand) {
-    until("the stream takes no more", SOON, async || {
-        stand.log.probe().await.is_err()
+/// Where the bound of a stream stands.
+type Bound = fn(&mut Config) -> &mut i64;
+
+/// How often somebody who came to the relay was told to come again.
+type Refusals = fn(&Stand) -> usize;
+
+const SUBMISSIONS: Refusals = |stand| stand.refused();
+const CALLBACKS: Refusals = |stand| {
+    let answers = stand.sim.stats().callbacks.answers;
+    answers.get("503").map_or(0, |times| *times as usize)
+};
+
+/// Lets more work come until the fault has met it.
+async fn bites(stand: &Stand, rounds: &watch::Sender<usize>, refusals: Refusals) {
+    let before = refusals(stand);
+    rounds.send_replace(2);
+    until("somebody is refused", SOON, async || {
+        refusals(stand) > before
     })
     .await;
 }
@@ -49,7 +64,7 @@ async fn fill(stand: &Stand, subject: &str) {
 }
 
 /// Fills a stream while work flows, and gives it room again as an operator would.
-async fn filled(subject: &str, bound: fn(&mut Config) -> &mut i64) {
+async fn filled(subject: &str, bound: Bound, refusals: Refusals) {
     let seed = seeds()[0];
     announce(subject, seed);
     let parts = Parts {
@@ -62,8 +77,7 @@ async fn filled(subject: &str, bound: fn(&mut Config) -> &mut i64) {
     let last = async || stand.log.last_sequence().await.unwrap_or_default();
     until("work is under way", SOON, async || last().await > 100).await;
     fill(&stand, subject).await;
-    rounds.send_replace(2);
-    refused(&stand).await;
+    bites(&stand, &rounds, refusals).await;
     *bound(&mut stand.programs[0].config) = 64 * MIB;
     restart(&mut stand).await;
     stand.conclude().await;
@@ -72,19 +86,15 @@ async fn filled(subject: &str, bound: fn(&mut Config) -> &mut i64) {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long: make faults"]
 async fn a_full_log_waits_for_a_higher_bound() {
-    filled("kling.probe.v1.log.filler", |config| {
-        &mut config.nats.log_max_bytes
-    })
-    .await;
+    let bound: Bound = |config| &mut config.nats.log_max_bytes;
+    filled("kling.probe.v1.log.filler", bound, SUBMISSIONS).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long: make faults"]
 async fn full_callbacks_wait_for_a_higher_bound() {
-    filled("kling.probe.v1.callbacks.filler", |config| {
-        &mut config.nats.callbacks_max_bytes
-    })
-    .await;
+    let bound: Bound = |config| &mut config.nats.callbacks_max_bytes;
+    filled("kling.probe.v1.callbacks.filler", bound, CALLBACKS).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -92,14 +102,20 @@ async fn full_callbacks_wait_for_a_higher_bound() {
 async fn a_full_disk_waits_for_room_and_a_restart_of_the_broker() {
     let seed = seeds()[0];
     announce("full disk", seed);
-    let mut stand = Stand::prepare(Parts::default()).await;
+    let parts = Parts {
+        // What became of a write is not known here: the answer comes before the caller gives up.
+        service: Some(Box::new(|config| {
+            config.api.accept_timeout = Duration::from_secs(2);
+        })),
+        ..Parts::default()
+    };
+    let mut stand = Stand::prepare(parts).await;
     stand.start().await;
     let rounds = stand.submit(faulty(seed, 60), 2);
     let last = async || stand.log.last_sequence().await.unwrap_or_default();
     until("work is under way", SOON, async || last().await > 50).await;
     stand.nodes[0].limit_files(true);
-    rounds.send_replace(2);
-    refused(&stand).await;
+    bites(&stand, &rounds, SUBMISSIONS).await;
     stand.nodes[0].limit_files(false);
     // Room alone does not help: the server says so itself, and starts anew.
     stand.nodes[0].kill();

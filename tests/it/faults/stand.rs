@@ -14,11 +14,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use url::Url;
 
+use super::requests::not_as_asked;
 use crate::broker::{Node, free_port, open, until};
-use crate::kit::{audit_chain, everything};
 use crate::link::Link;
-use crate::process::{DEADLINE, Program, submit_once};
-use crate::world::{self, Change, Expected, audit, drained, follow_until};
+use crate::process::{Caller, DEADLINE, Program};
+use crate::world::{self, Change, Expected, TENANTS, audit, drained, follow_until};
 
 /// The part of a server's configuration that says who may do what; the observer always may.
 pub(super) fn users(relay_password: &str, denied: &[&str]) -> String {
@@ -34,6 +34,9 @@ pub(super) fn users(relay_password: &str, denied: &[&str]) -> String {
     )
 }
 
+/// What was accepted, and what it is to be.
+type Asked = Vec<(TaskId, Value)>;
+
 /// Everything, and what was submitted.
 pub(super) struct Stand {
     pub(super) programs: Vec<Program>,
@@ -46,7 +49,8 @@ pub(super) struct Stand {
     /// The test's own connection, past the links.
     pub(super) observer: Broker,
     pub(super) log: Log,
-    clients: Vec<JoinHandle<TaskId>>,
+    caller: Caller,
+    clients: Vec<JoinHandle<Asked>>,
     _data: tempfile::TempDir,
 }
 
@@ -94,6 +98,7 @@ impl Stand {
         config.nats.replicas = parts.nodes.len();
         let assets = Url::from_directory_path(data.path().join("assets"));
         config.storage.url = Some(assets.expect("an absolute path"));
+        config.budget.account_daily_limit = config.budget.daily_limit.clone();
         if let Some(change) = parts.service {
             change(&mut config);
         }
@@ -112,7 +117,9 @@ impl Stand {
                 None => Program::prepare(config),
             }
         });
-        let programs = programs.collect();
+        let programs: Vec<Program> = programs.collect();
+        let apis = programs.iter().map(|program| program.config.api.listen);
+        let caller = Caller::of(apis);
         let (observer, log) = look(&parts.nodes.iter().collect::<Vec<_>>(), &config).await;
         Self {
             programs,
@@ -122,6 +129,7 @@ impl Stand {
             front,
             observer,
             log,
+            caller,
             clients: Vec::new(),
             _data: data,
         }
@@ -145,43 +153,43 @@ impl Stand {
         }
     }
 
-    /// Submits these, a share in each round; each until it is accepted, wherever.
+    /// Submits these, a share in each round; each until it is accepted, wherever. The tenants take
+    /// turns, and now and then three go as a batch.
     pub(super) fn submit(&mut self, requests: Vec<Value>, rounds: usize) -> watch::Sender<usize> {
         let (round, begun) = watch::channel(0);
-        let addresses = self
-            .programs
-            .iter()
-            .map(|program| program.config.api.listen);
-        let urls: Vec<String> = addresses
-            .map(|address| format!("http://{address}/v1/tasks"))
-            .collect();
-        let (client, count) = (world::client(), requests.len());
-        let before = self.clients.len();
-        for (n, request) in requests.into_iter().enumerate() {
-            let (client, mut urls, mut begun) = (client.clone(), urls.clone(), begun.clone());
-            let first = n % urls.len();
-            urls.rotate_left(first);
-            let key = format!("request-{}", before + n);
+        let groups = groups(requests);
+        let (before, count) = (self.clients.len(), groups.len());
+        for (n, requests) in groups.into_iter().enumerate() {
+            let (caller, mut begun) = (self.caller.clone(), begun.clone());
+            let (key, tenant) = (format!("request-{}", before + n), TENANTS[(before + n) % 2]);
             self.clients.push(tokio::spawn(async move {
                 let mine = |round: &usize| *round >= n * rounds / count;
                 begun.wait_for(mine).await.expect("the rounds go on");
-                submit_once(&client, &urls, &key, &request).await
+                let ids = caller.submit(tenant, &key, &requests, n).await;
+                ids.into_iter().zip(requests).collect()
             }));
         }
         round
     }
 
+    /// How many submissions were answered with 503.
+    pub(super) fn refused(&self) -> usize {
+        self.caller.refused()
+    }
+
     /// Waits until everything that was submitted is finished, and checks the laws.
     pub(super) async fn conclude(mut self) -> SimStats {
-        let mut ids = Vec::new();
+        let mut asked = Vec::new();
         for client in std::mem::take(&mut self.clients) {
-            ids.push(client.await.expect("it was accepted"));
+            asked.extend(client.await.expect("it was accepted"));
         }
-        follow_until(&self.log, &ids, DEADLINE, |task| task.is_finished()).await;
+        let ids: Vec<TaskId> = asked.iter().map(|(id, _)| id.clone()).collect();
+        let ended = follow_until(&self.log, &ids, DEADLINE, |task| task.is_finished()).await;
         let control = self.sim.control();
         until("the platform is idle", DEADLINE, async || control.is_idle()).await;
         drained(&self.log).await;
-        let breaches = audit(
+        let stats = self.sim.stats();
+        let mut breaches = audit(
             &self.observer,
             &self.log,
             &control,
@@ -189,19 +197,25 @@ impl Stand {
             Expected::default(),
         )
         .await;
-        assert!(breaches.is_empty(), "{}", breaches.join("\n"));
-        let messages = everything(&self.log).await;
-        assert_eq!(audit_chain(&messages).torn, 0, "half a batch");
-        for program in self
-            .programs
-            .iter_mut()
-            .filter(|program| program.is_running())
-        {
-            let (code, _) = program.terminate().await;
-            assert_eq!(code, Some(0));
+        breaches.extend(not_as_asked(&asked, &ended, &stats));
+        for program in &mut self.programs {
+            if program.is_running() {
+                let (code, _) = program.terminate().await;
+                assert_eq!(code, Some(0));
+            }
+            breaches.extend(program.shameful_lines());
         }
-        self.sim.stats()
+        assert!(breaches.is_empty(), "{}", breaches.join("\n"));
+        stats
     }
+}
+
+/// Four alone and three together, again and again.
+fn groups(requests: Vec<Value>) -> Vec<Vec<Value>> {
+    let mut requests = requests.into_iter();
+    let sizes = [1, 1, 1, 1, 3].into_iter().cycle();
+    let groups = sizes.map(|size| requests.by_ref().take(size).collect::<Vec<_>>());
+    groups.take_while(|group| !group.is_empty()).collect()
 }
 
 async fn look(nodes: &[&Node], config: &Config) -> (Broker, Log) {
