@@ -1,5 +1,6 @@
 //! Two programs on one broker, and blows to all of them while the platform misbehaves as well.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use kling_relay::edge::clock::Clock;
@@ -9,10 +10,11 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
 
 use super::requests::faulty;
-use super::stand::{Parts, Stand, users};
-use super::{announce, seeds, tell};
+use super::stand::{Parts, Stand, revoked, users};
+use super::{announce, repeat, repeats, seeds, tell};
 use crate::broker::{api, until};
 use crate::link::{Link, Weather};
+use crate::process::Program;
 
 const SOON: Duration = Duration::from_secs(40);
 
@@ -47,21 +49,12 @@ const BLOWS: [Blow; 12] = [
     Blow::CallbacksSilent,
 ];
 
-/// Between whom the weather is bad.
-#[derive(Clone, Copy)]
-enum Way {
-    /// The programs and the broker.
-    Broker,
-    /// The platform and the receivers.
-    Front,
-}
-
 /// What the relay may not publish for a while.
-const DENIALS: [&[&str]; 4] = [
-    &["kling.v1.>"],
-    &["kling.callback.v1.>"],
-    &["$JS.ACK.>"],
-    &["$JS.API.>"],
+const DENIALS: [&str; 4] = [
+    "kling.v1.>",
+    "kling.callback.v1.>",
+    "$JS.ACK.>",
+    "$JS.API.>",
 ];
 
 struct Siege {
@@ -69,57 +62,60 @@ struct Siege {
     dice: StdRng,
 }
 
-impl Siege {
-    async fn wait(&mut self, ms: std::ops::Range<u64>) {
-        let moment = Duration::from_millis(self.dice.random_range(ms));
-        Clock::system().sleep(moment).await;
-    }
+async fn wait(dice: &mut StdRng, ms: Range<u64>) {
+    let moment = Duration::from_millis(dice.random_range(ms));
+    Clock::system().sleep(moment).await;
+}
 
+impl Siege {
+    /// Each blow has dice of its own: how often it needs them depends on what it meets, and may not
+    /// change the blows that follow.
     async fn strike(&mut self, blow: Blow) {
+        let dice = &mut StdRng::seed_from_u64(self.dice.random());
+        wait(dice, 0..1_200).await;
         match blow {
-            Blow::KillProgram => self.kill_program().await,
+            Blow::KillProgram => self.kill_program(dice).await,
             Blow::KillBroker => {
                 self.stand.nodes[0].kill();
-                self.wait(0..800).await;
+                wait(dice, 0..800).await;
                 self.raise_broker();
             }
             Blow::KillBoth => {
                 self.stand.nodes[0].kill();
-                self.kill_program().await;
-                self.wait(0..500).await;
+                self.kill_program(dice).await;
+                wait(dice, 0..500).await;
                 self.raise_broker();
             }
             Blow::FreezeBroker => {
                 self.stand.nodes[0].pause();
-                self.wait(500..4_000).await;
+                wait(dice, 500..4_000).await;
                 self.stand.nodes[0].resume();
             }
-            Blow::Cut => self.weather(Way::Broker, Weather::Cut, 100..2_000).await,
+            Blow::Cut => weather(&self.stand.links[0], Weather::Cut, dice, 100..2_000).await,
             Blow::Silence => {
-                self.weather(Way::Broker, Weather::Silent, 500..4_000).await;
+                weather(&self.stand.links[0], Weather::Silent, dice, 500..4_000).await;
             }
             Blow::Slowness => {
-                let by = Duration::from_millis(self.dice.random_range(5..60));
-                self.weather(Way::Broker, Weather::Slow(by), 500..2_000)
-                    .await;
+                let slow = Weather::Slow(Duration::from_millis(dice.random_range(5..60)));
+                weather(&self.stand.links[0], slow, dice, 500..2_000).await;
             }
-            Blow::CallbacksCut => self.weather(Way::Front, Weather::Cut, 500..2_000).await,
+            Blow::CallbacksCut => weather(&self.stand.front, Weather::Cut, dice, 500..2_000).await,
             Blow::CallbacksSilent => {
-                self.weather(Way::Front, Weather::Silent, 500..7_000).await;
+                weather(&self.stand.front, Weather::Silent, dice, 500..7_000).await;
             }
             Blow::Permissions => {
-                let denied = DENIALS.choose(&mut self.dice).expect("there are some");
-                self.rights("word", denied).await;
+                let denied = DENIALS.choose(dice).expect("there are some");
+                self.revoke("word", Some(denied), dice).await;
             }
-            Blow::Password => self.rights("another", &[]).await,
-            Blow::Consumers => self.delete_consumers().await,
+            Blow::Password => self.revoke("another", None, dice).await,
+            Blow::Consumers => self.delete_consumers(dice).await,
         }
     }
 
-    async fn kill_program(&mut self) {
-        let victim = self.dice.random_range(0..self.stand.programs.len());
+    async fn kill_program(&mut self, dice: &mut StdRng) {
+        let victim = dice.random_range(0..self.stand.programs.len());
         self.stand.programs[victim].kill(|| {});
-        self.wait(0..300).await;
+        wait(dice, 0..300).await;
         self.stand.programs[victim].start();
     }
 
@@ -128,30 +124,26 @@ impl Siege {
         self.stand.nodes[0].wait_ready();
     }
 
-    async fn weather(&mut self, way: Way, weather: Weather, ms: std::ops::Range<u64>) {
-        self.way(way).set(weather);
-        self.wait(ms).await;
-        self.way(way).set(Weather::Clear);
-    }
-
-    fn way(&self, way: Way) -> &Link {
-        match way {
-            Way::Broker => &self.stand.links[0],
-            Way::Front => &self.stand.front,
-        }
-    }
-
-    async fn rights(&mut self, password: &str, denied: &[&str]) {
-        self.stand.nodes[0].reload(&users(password, denied));
-        self.wait(500..2_500).await;
-        self.stand.nodes[0].reload(&users("word", &[]));
+    /// Takes the relay's right to publish there away, or its password; gives it back later.
+    async fn revoke(&mut self, password: &str, denied: Option<&str>, dice: &mut StdRng) {
+        let node = &self.stand.nodes[0];
+        node.reload(&users(password, denied.as_slice()));
+        revoked(node, denied).await;
+        wait(dice, 500..2_500).await;
+        node.reload(&users("word", &[]));
     }
 
     /// With their places in the stream, and those of whoever follows the log.
-    async fn delete_consumers(&mut self) {
+    async fn delete_consumers(&mut self, dice: &mut StdRng) {
+        let observer = &self.stand.observer;
+        let mut followers = None;
+        until("the broker names the consumers", SOON, async || {
+            followers = api(observer, "CONSUMER.NAMES.KLING").await;
+            followers.is_some()
+        })
+        .await;
         let named = Consumer::ALL.map(|one| (one.stream(), one.name().to_owned()));
         let mut doomed: Vec<_> = named.to_vec();
-        let followers = api(&self.stand.observer, "CONSUMER.NAMES.KLING").await;
         let followers = followers.map(|answer| answer["consumers"].clone());
         for name in followers
             .iter()
@@ -160,29 +152,39 @@ impl Siege {
         {
             doomed.push(("KLING", name.as_str().expect("a name").to_owned()));
         }
+        let mut deleted = 0;
         for (stream, name) in doomed {
-            if self.dice.random_bool(0.7) {
+            if dice.random_bool(0.7) {
                 let call = format!("CONSUMER.DELETE.{stream}.{name}");
-                api(&self.stand.observer, &call).await;
+                deleted += usize::from(api(observer, &call).await.is_some());
             }
         }
+        assert!(deleted > 0, "no consumer was there to be deleted");
     }
 
-    /// A program that dies of what happened while it started is started again, as a supervisor
-    /// would.
+    /// A program that dies while it starts, of what is away just then, is started again, as a
+    /// supervisor would. One that has listened has no reason to die.
     fn revive(&mut self) {
         for program in &mut self.stand.programs {
             if program.has_ended() {
+                assert!(!program.has_listened(), "a program ended by itself");
                 program.start();
             }
         }
     }
 }
 
+async fn weather(way: &Link, weather: Weather, dice: &mut StdRng, ms: Range<u64>) {
+    way.set(weather);
+    wait(dice, ms).await;
+    way.set(Weather::Clear);
+}
+
 async fn siege(seed: u64, tasks: usize, rounds: usize) {
     let dice = StdRng::seed_from_u64(seed);
     let parts = Parts {
         programs: 2,
+        sim: Some(Box::new(move |sim| repeat(seed, sim))),
         ..Parts::default()
     };
     let stand = Stand::prepare(parts).await;
@@ -202,19 +204,24 @@ async fn siege(seed: u64, tasks: usize, rounds: usize) {
             "{:>6.1} s  {blow:?}",
             started.elapsed().as_secs_f64()
         ));
+        // The blow meets this round's work somewhere on its way.
+        round.send_replace(n);
         siege.strike(blow).await;
         siege.revive();
-        siege.wait(200..1_200).await;
-        round.send_replace(n + 1);
     }
-    siege.revive();
+    until("both programs serve", SOON, async || {
+        siege.revive();
+        siege.stand.programs.iter().all(Program::has_listened)
+    })
+    .await;
     let stats = siege.stand.conclude().await;
     tell(&format!(
-        "{tasks} tasks, {} created, {} creates sent, {rounds} blows: {:.0} s",
-        stats.creates.accepted,
+        "{tasks} tasks, {} creates sent, {} callbacks repeated, {rounds} blows: {:.0} s",
         stats.creates.requests,
+        stats.callbacks.redelivered,
         started.elapsed().as_secs_f64()
     ));
+    assert_eq!(stats.callbacks.redelivered > 0, repeats(seed));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,8 @@
 //! One platform, one broker or three, and several real programs, with a link between each two that
 //! a test can break.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use kling_relay::config::Config;
@@ -20,6 +22,8 @@ use crate::link::Link;
 use crate::process::{Caller, DEADLINE, Program};
 use crate::world::{self, Change, Expected, TENANTS, audit, drained, follow_until};
 
+const SOON: Duration = Duration::from_secs(20);
+
 /// The part of a server's configuration that says who may do what; the observer always may.
 pub(super) fn users(relay_password: &str, denied: &[&str]) -> String {
     let denied: Vec<String> = denied
@@ -32,6 +36,50 @@ pub(super) fn users(relay_password: &str, denied: &[&str]) -> String {
          permissions: {{ publish: {{ allow: \">\", deny: [{}] }}, subscribe: \">\" }} }} ] }}",
         denied.join(", ")
     )
+}
+
+/// Waits until a server has heard that the relay may not publish there any more, or not enter. A
+/// signal is not answered: only a try tells.
+pub(super) async fn revoked(node: &Node, denied: Option<&str>) {
+    let violations = Arc::default();
+    let Some(denied) = denied else {
+        let entered = async || enter(node, &violations).await.is_ok();
+        return until("it may not enter", SOON, async || !entered().await).await;
+    };
+    let mut client = None;
+    until("it may enter", SOON, async || {
+        client = enter(node, &violations).await.ok();
+        client.is_some()
+    })
+    .await;
+    let client = client.expect("the wait has ended");
+    // As long as it passes, no stream may take it.
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Nats-Expected-Stream", "none");
+    let subject = denied.replace('>', "tried");
+    until("it may not publish", SOON, async || {
+        let message = client.publish_with_headers(subject.clone(), headers.clone(), "".into());
+        let _ = message.await;
+        let _ = client.flush().await;
+        violations.load(Ordering::SeqCst) > 0
+    })
+    .await;
+}
+
+/// Comes as the relay does, and counts what it is told that it may not.
+async fn enter(
+    node: &Node,
+    violations: &Arc<AtomicUsize>,
+) -> Result<async_nats::Client, async_nats::ConnectError> {
+    let counter = violations.clone();
+    let options = async_nats::ConnectOptions::with_user_and_password("relay".into(), "word".into());
+    let options = options.event_callback(move |event| {
+        let text = event.to_string().to_lowercase();
+        let denied = usize::from(text.contains("permissions violation"));
+        counter.fetch_add(denied, Ordering::SeqCst);
+        std::future::ready(())
+    });
+    options.connect(format!("127.0.0.1:{}", node.port)).await
 }
 
 /// What was accepted, and what it is to be.
