@@ -24,6 +24,7 @@ mod open_tasks;
 mod storm;
 mod sweep;
 mod shutdown;
+mod lost_answer;
 
 /// What `make faults` runs when nobody names a seed.
 const SEEDS: [u64; 3] = [20_260_922, 1_303, 7];
