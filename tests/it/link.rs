@@ -177,8 +177,11 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Shared, 
             let Ok(weather) = cleared.map(|weather| *weather) else {
                 return;
             };
-            if let Weather::Slow(by) = weather {
-                Clock::system().sleep(by).await;
+            match weather {
+                // What a silence held back is lost with the line.
+                Weather::Cut => return,
+                Weather::Slow(by) => Clock::system().sleep(by).await,
+                Weather::Clear | Weather::Silent => {}
             }
         }
         if to.write_all(piece).await.is_err() {
