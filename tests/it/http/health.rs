@@ -91,6 +91,21 @@ async fn probes_run_at_most_once_a_second() {
 }
 
 #[tokio::test]
+async fn who_waits_for_a_slow_probe_waits_for_one() {
+    let runs = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&runs);
+    let readiness = Readiness::builder()
+        .probe("broker", move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            std::future::pending()
+        })
+        .build(&[]);
+    let asked = futures::future::join_all((0..6).map(|_| readiness.report())).await;
+    assert!(asked.iter().all(|report| !report.ready));
+    assert_eq!(runs.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
 async fn a_probe_that_panics_is_not_ready() {
     let readiness = Readiness::builder()
         .probe("broker", || async { panic!("on purpose") })
