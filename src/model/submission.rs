@@ -1,6 +1,9 @@
 //! What arrives: one request or a batch, as JSON, with errors that name the field.
 
-use serde::de::DeserializeOwned;
+use std::fmt;
+
+use serde::Deserializer;
+use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::problem::{Problem, ProblemCode};
@@ -27,8 +30,7 @@ impl Submission {
     /// # Errors
     /// `invalid-request`, naming the field.
     pub fn parse(body: &[u8]) -> Result<Self, Problem> {
-        let value: Value = parse_json(body)?;
-        if value.get("tasks").is_some() {
+        if has_tasks(body) {
             let batch: Batch = parse_json(body)?;
             return Ok(Submission::Batch(batch.tasks));
         }
@@ -69,8 +71,7 @@ impl Inquiry {
     /// # Errors
     /// `invalid-request`, naming the field.
     pub fn parse(body: &[u8]) -> Result<Self, Problem> {
-        let value: Value = parse_json(body)?;
-        if value.get("tasks").is_some() {
+        if has_tasks(body) {
             let Asked { tasks, advise } = parse_json(body)?;
             let submission = Submission::Batch(tasks);
             return Ok(Self { submission, advise });
@@ -79,6 +80,32 @@ impl Inquiry {
         let advise = false;
         Ok(Self { submission, advise })
     }
+}
+
+/// Tells whether a document is an object with the key `tasks`, and keeps nothing else of it.
+fn has_tasks(body: &[u8]) -> bool {
+    struct Keys;
+
+    impl<'de> Visitor<'de> for Keys {
+        type Value = bool;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
+            let mut found = false;
+            while let Some(key) = map.next_key::<String>()? {
+                found |= key == "tasks";
+                map.next_value::<IgnoredAny>()?;
+            }
+            Ok(found)
+        }
+    }
+
+    // What is broken is reported by who reads it in full.
+    let mut document = serde_json::Deserializer::from_slice(body);
+    document.deserialize_map(Keys).unwrap_or(false)
 }
 
 /// Parses JSON.
