@@ -38,9 +38,17 @@ macro_rules! metrics_table {
 metrics_table! {
     INFO = "kling_relay_info" "gauge" ["environment", "version"]
         "Always 1: which environment this is and which version runs.";
+    CONNECTIONS = "kling_relay_connections" "gauge" ["listener"]
+        "Connections that stand, by listener: receiver, api, admin.";
+    CONNECTIONS_EVICTED = "kling_relay_connections_evicted_total" "counter" ["listener"]
+        "Connections that had to make room for others, by listener.";
+    HANDSHAKES_FAILED = "kling_relay_handshakes_failed_total" "counter" ["listener"]
+        "TLS handshakes that failed or took too long, by listener.";
+    REQUESTS_LATE = "kling_relay_requests_late_total" "counter" ["listener"]
+        "Requests that did not arrive whole, or whose answer was not taken, in time, by listener.";
     CALLBACKS_RECEIVED = "kling_relay_callbacks_received_total" "counter" ["result"]
-        "Callbacks by result: stored, duplicate, refused, malformed, too-large, cut-off, busy, \
-         unavailable.";
+        "Callbacks by result: stored, duplicate, refused, bad-signature, malformed, too-large, \
+         too-often, cut-off, busy, unavailable.";
     CALLBACK_LATENESS = "kling_relay_callback_lateness_seconds" "histogram" []
         "From Kling's own update time to the callback's arrival, seconds.";
     CALLBACK_TO_COMPLETION = "kling_relay_callback_to_completion_seconds" "histogram" []

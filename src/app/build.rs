@@ -332,8 +332,7 @@ pub(super) fn receiver(config: &Config, edges: &Edges) -> anyhow::Result<Receive
         edges.clock.clone(),
         CapabilityKeys::parse(&config.receiver.capability_keys)?,
         WebhookSecrets::parse(&config.receiver.webhook_secrets)?,
-        config.receiver.unsigned,
-        config.receiver.store_timeout,
+        &config.receiver,
     ))
 }
 

@@ -69,6 +69,7 @@ impl Default for Receiver {
             webhook_secrets: Vec::new(),
             unsigned: Unsigned::Confirm,
             body_max_bytes: 1 << 20,
+            unsigned_body_max_bytes: 64 << 10,
             bodies_max_bytes: 64 << 20,
             store_timeout: Duration::from_secs(4),
             limits: ListenerLimits::default(),
@@ -80,6 +81,7 @@ impl Default for ListenerLimits {
     fn default() -> Self {
         Self {
             connections_max: 8_192,
+            backlog: 1_024,
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),
             headers_max_bytes: 32 << 10,
@@ -102,7 +104,8 @@ impl Default for Api {
             rate_limit: 50,
             rate_burst: 200,
             body_max_bytes: 512 << 10,
-            batch_body_max_bytes: 16 << 20,
+            batch_body_max_bytes: 4 << 20,
+            bodies_max_bytes: 64 << 20,
             accept_timeout: Duration::from_secs(10),
             limits: ListenerLimits::default(),
         }

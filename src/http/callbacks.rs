@@ -12,10 +12,9 @@ use axum::extract::State;
 use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use bytes::{Bytes, BytesMut};
-use futures::StreamExt;
-use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::places::sender_is_known;
+use super::room::{Room, Unread};
 use super::server::plain_fallbacks;
 use crate::config;
 use crate::stage::receiver::{Door, Receiver, Verdict};
@@ -25,36 +24,33 @@ use crate::telemetry;
 const RETRY_AFTER_SECONDS: u16 = 10;
 /// The bare path is open to anybody who can send bytes, so it gets a small part of the memory.
 const ACCOUNT_SHARE: usize = 8;
-/// The grain in which memory for bodies is counted, bytes.
-const GRAIN_BYTES: usize = 1 << 10;
+/// The result of a callback on its task's own address whose signature does not hold.
+const BAD_SIGNATURE: &str = "bad-signature";
 
 /// What a caller is told; each has one text.
 #[derive(Clone, Copy)]
 enum Answer {
     Judged(Verdict),
-    TooLarge,
-    /// The body did not arrive whole.
-    CutOff,
-    /// Too many bodies are in hand.
-    Busy,
+    Unread(Unread),
 }
 
 struct Routes {
     receiver: Receiver,
-    body_max_bytes: usize,
-    task_room: Semaphore,
-    account_room: Semaphore,
+    task_room: Room,
+    account_room: Room,
 }
 
 /// Makes the callback routes.
 pub fn router(receiver: Receiver, config: &config::Receiver) -> Router {
-    let room = |bytes: usize| Semaphore::new(grains(bytes));
+    // An alert on a counter needs its zero.
+    metrics::counter!(telemetry::CALLBACKS_RECEIVED, "result" => BAD_SIGNATURE).increment(0);
     let routes = Routes {
         receiver,
-        body_max_bytes: config.body_max_bytes,
-        task_room: room(config.bodies_max_bytes),
+        task_room: Room::new(config.bodies_max_bytes),
         // One body always fits.
-        account_room: room((config.bodies_max_bytes / ACCOUNT_SHARE).max(config.body_max_bytes)),
+        account_room: Room::new(
+            (config.bodies_max_bytes / ACCOUNT_SHARE).max(config.body_max_bytes),
+        ),
     };
     let router = Router::new()
         .route("/callbacks", post(account_callback))
@@ -88,52 +84,31 @@ impl Routes {
     }
 
     /// Reads the body once there is a door for it and room, and hands it over.
-    async fn take(&self, door: Option<Door>, room: &Semaphore, request: Request<Body>) -> Answer {
+    async fn take(&self, door: Option<Door>, room: &Room, request: Request<Body>) -> Answer {
         let Some(door) = door else {
             return Answer::Judged(Verdict::Refused);
         };
+        match door {
+            Door::Task(_) => sender_is_known(request.extensions()),
+            // Proven by the signature of a whole body only.
+            Door::Account => {}
+        }
         let (head, body) = request.into_parts();
-        let _held = match self.make_room(room, head.headers.get(header::CONTENT_LENGTH)) {
-            Ok(held) => held,
-            Err(answer) => return answer,
+        let admitted = match self.receiver.admit(&door, &head.headers) {
+            Ok(admitted) => admitted,
+            Err(verdict) => return Answer::Judged(verdict),
         };
-        match self.read(body).await {
-            Ok(body) => Answer::Judged(self.receiver.receive(door, &head.headers, body).await),
-            Err(answer) => answer,
-        }
-    }
-
-    /// Sets memory aside for a body, as much as it says it needs, or the most.
-    fn make_room<'a>(
-        &self,
-        room: &'a Semaphore,
-        length: Option<&HeaderValue>,
-    ) -> Result<SemaphorePermit<'a>, Answer> {
-        let length: Option<usize> = length.and_then(|value| value.to_str().ok()?.parse().ok());
-        let bytes = length.unwrap_or(self.body_max_bytes);
-        if bytes > self.body_max_bytes {
-            return Err(Answer::TooLarge);
-        }
-        let wanted = u32::try_from(grains(bytes)).unwrap_or(u32::MAX);
-        room.try_acquire_many(wanted).map_err(|_| Answer::Busy)
-    }
-
-    async fn read(&self, body: Body) -> Result<Bytes, Answer> {
-        let mut pieces = body.into_data_stream();
-        let mut whole = BytesMut::new();
-        while let Some(piece) = pieces.next().await {
-            let piece = piece.map_err(|_| Answer::CutOff)?;
-            if whole.len() + piece.len() > self.body_max_bytes {
-                return Err(Answer::TooLarge);
+        let held = room
+            .read(&head.headers, body, admitted.body_max_bytes)
+            .await;
+        match held {
+            Ok(held) => {
+                let body = held.body.clone();
+                Answer::Judged(self.receiver.receive(door, &head.headers, body).await)
             }
-            whole.extend_from_slice(&piece);
+            Err(unread) => Answer::Unread(unread),
         }
-        Ok(whole.freeze())
     }
-}
-
-fn grains(bytes: usize) -> usize {
-    bytes.div_ceil(GRAIN_BYTES).max(1)
 }
 
 /// Counts and words an answer. The text depends on the answer alone.
@@ -142,22 +117,34 @@ fn answer(answer: Answer) -> Response {
         Answer::Judged(Verdict::Stored) => ("stored", StatusCode::OK, "ok\n"),
         Answer::Judged(Verdict::Duplicate) => ("duplicate", StatusCode::OK, "ok\n"),
         Answer::Judged(Verdict::Refused) => ("refused", StatusCode::UNAUTHORIZED, "unauthorized\n"),
+        Answer::Judged(Verdict::BadSignature) => {
+            (BAD_SIGNATURE, StatusCode::UNAUTHORIZED, "unauthorized\n")
+        }
+        Answer::Judged(Verdict::TooOften(_)) => {
+            ("too-often", StatusCode::TOO_MANY_REQUESTS, "come again\n")
+        }
         Answer::Judged(Verdict::Malformed) => {
             ("malformed", StatusCode::BAD_REQUEST, "not a callback\n")
         }
-        Answer::CutOff => ("cut-off", StatusCode::BAD_REQUEST, "not a callback\n"),
-        Answer::TooLarge => ("too-large", StatusCode::PAYLOAD_TOO_LARGE, "too large\n"),
+        Answer::Unread(Unread::CutOff) => ("cut-off", StatusCode::BAD_REQUEST, "not a callback\n"),
+        Answer::Unread(Unread::TooLarge) => {
+            ("too-large", StatusCode::PAYLOAD_TOO_LARGE, "too large\n")
+        }
         Answer::Judged(Verdict::Unavailable) => (
             "unavailable",
             StatusCode::SERVICE_UNAVAILABLE,
             "come again\n",
         ),
-        Answer::Busy => ("busy", StatusCode::SERVICE_UNAVAILABLE, "come again\n"),
+        Answer::Unread(Unread::Busy) => ("busy", StatusCode::SERVICE_UNAVAILABLE, "come again\n"),
     };
     metrics::counter!(telemetry::CALLBACKS_RECEIVED, "result" => result).increment(1);
     let mut response = (status, text).into_response();
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        let wait = HeaderValue::from(RETRY_AFTER_SECONDS);
+    let wait = match (answer, status) {
+        (Answer::Judged(Verdict::TooOften(seconds)), _) => Some(HeaderValue::from(seconds)),
+        (_, StatusCode::SERVICE_UNAVAILABLE) => Some(HeaderValue::from(RETRY_AFTER_SECONDS)),
+        _ => None,
+    };
+    if let Some(wait) = wait {
         response.headers_mut().insert(header::RETRY_AFTER, wait);
     }
     response

@@ -2,6 +2,7 @@
 
 pub mod tls;
 mod places;
+mod room;
 pub mod server;
 pub mod callbacks;
 pub mod api;

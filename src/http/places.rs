@@ -2,41 +2,49 @@
 //! comes.
 //!
 //! A stranger can open connections and say nothing, and a bound that merely stops accepting would
-//! let him keep everybody out. So the connections that do nothing give way: first those that never
-//! had a request of theirs answered with success, of whatever address has the most of them, the
-//! oldest first. One that has a request in hand is never cut; its time has a bound of its own.
+//! let him keep everybody out. So connections give way: first those that do nothing, then those
+//! that only look busy, with a request that nobody knows or an answer that is not taken, and among
+//! these first those that never proved anything, of whatever address has the most of them, the
+//! oldest first. A request by somebody who is known keeps its connection until it is answered; its
+//! time has a bound of its own.
+
+mod running;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, HttpBody};
-use axum::http::Response;
-use futures::future::{BoxFuture, FutureExt, TryFutureExt};
-use http_body::{Frame, SizeHint};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tower::Service;
 
+pub(super) use running::{Counted, sender_is_known};
+use running::{Running, Stage, Work};
+
+use crate::config::ListenerLimits;
 use crate::edge::clock::Clock;
+use crate::telemetry;
 
 /// So many of a listener's places are freed at once: choosing costs a look at every connection.
 const SHARE_EVICTED: usize = 64;
 /// A connection needs some trips around the world before its first request: until then it stays.
 const YOUNG: Duration = Duration::from_secs(2);
+/// A stranger's request, and an answer on its way, need some trips too.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// When everybody is at work, somebody may become idle without a word.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Every connection of a listener.
 #[derive(Debug)]
 pub(super) struct Places {
+    listener: &'static str,
     most: usize,
+    /// Requests of strangers and answers on their way: each costs memory, as a connection does.
+    loose: AtomicUsize,
+    loose_max: usize,
     taken: Mutex<Taken>,
     left: Notify,
 }
@@ -46,6 +54,8 @@ struct Taken {
     next: u64,
     /// In the order in which they came.
     by_age: BTreeMap<u64, Arc<Seat>>,
+    /// Those of them that were told to go.
+    leaving: usize,
 }
 
 /// What is known of one connection.
@@ -53,12 +63,15 @@ struct Taken {
 struct Seat {
     since: Instant,
     neighbourhood: IpAddr,
-    asked: AtomicBool,
-    /// Requests that are not answered to the end.
-    running: AtomicUsize,
-    /// One of its requests succeeded.
-    proven: AtomicBool,
+    work: Mutex<Work>,
     evicted: CancellationToken,
+}
+
+/// Who gives way to a new connection, the first one first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Rank {
+    busy: bool,
+    proven: bool,
 }
 
 /// The place of one connection; it is free again when this is dropped.
@@ -70,9 +83,15 @@ pub(super) struct Place {
 }
 
 impl Places {
-    pub(super) fn new(most: usize) -> Arc<Self> {
+    pub(super) fn new(listener: &'static str, limits: &ListenerLimits) -> Arc<Self> {
+        let most = limits.connections_max.max(1);
+        let streams = usize::try_from(limits.http2_streams_max).unwrap_or(usize::MAX);
         Arc::new(Self {
-            most: most.max(1),
+            listener,
+            most,
+            loose: AtomicUsize::new(0),
+            // Nobody alone can exceed it.
+            loose_max: most.saturating_add(streams),
             taken: Mutex::default(),
             left: Notify::new(),
         })
@@ -95,7 +114,7 @@ impl Places {
     fn try_take(self: &Arc<Self>, from: IpAddr) -> Option<Place> {
         let mut taken = self.lock();
         if taken.by_age.len() >= self.most {
-            taken.evict(self.most.div_ceil(SHARE_EVICTED));
+            self.evict(&mut taken, Taken::who_gives_way);
             return None;
         }
         let number = taken.next;
@@ -103,12 +122,11 @@ impl Places {
         let seat = Arc::new(Seat {
             since: Instant::now(),
             neighbourhood: neighbourhood(from),
-            asked: AtomicBool::new(false),
-            running: AtomicUsize::new(0),
-            proven: AtomicBool::new(false),
+            work: Mutex::default(),
             evicted: CancellationToken::new(),
         });
         taken.by_age.insert(number, Arc::clone(&seat));
+        metrics::gauge!(telemetry::CONNECTIONS, "listener" => self.listener).increment(1);
         let places = Arc::clone(self);
         Some(Place {
             places,
@@ -117,36 +135,91 @@ impl Places {
         })
     }
 
+    /// Tells some of these connections to go, unless others are on their way already.
+    fn evict(&self, taken: &mut Taken, who: fn(&Taken) -> Vec<u64>) {
+        if taken.leaving > 0 {
+            return;
+        }
+        let count = self.most.div_ceil(SHARE_EVICTED);
+        for number in who(taken).into_iter().take(count) {
+            taken.by_age[&number].evicted.cancel();
+            taken.leaving += 1;
+            metrics::counter!(telemetry::CONNECTIONS_EVICTED, "listener" => self.listener)
+                .increment(1);
+        }
+    }
+
+    /// Counts a request from one stage to the next.
+    fn count(&self, before: Option<Stage>, after: Option<Stage>) {
+        let is_loose = |stage: Option<Stage>| stage.is_some_and(Stage::is_loose);
+        match (is_loose(before), is_loose(after)) {
+            (false, true) => {
+                if self.loose.fetch_add(1, Ordering::Relaxed) >= self.loose_max {
+                    self.evict(&mut self.lock(), Taken::who_has_most);
+                }
+            }
+            (true, false) => {
+                self.loose.fetch_sub(1, Ordering::Relaxed);
+            }
+            (true, true) | (false, false) => {}
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Taken> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Taken {
-    /// Tells up to so many idle connections to go, unless some are on their way already.
-    fn evict(&self, count: usize) {
-        if self.by_age.values().any(|seat| seat.evicted.is_cancelled()) {
-            return;
-        }
+    /// Lists the connections that do nothing; where there are none, those that only look busy.
+    fn who_gives_way(&self) -> Vec<u64> {
         // From the newest on, each is numbered within its neighbourhood: who has a high number is
         // old, and one of many.
-        let mut neighbours: HashMap<(bool, IpAddr), usize> = HashMap::new();
-        let mut idle: Vec<(bool, Reverse<usize>, u64)> = Vec::new();
+        let mut neighbours: HashMap<(Rank, IpAddr), usize> = HashMap::new();
+        let mut found: Vec<(Rank, Reverse<usize>, u64)> = Vec::new();
         for (number, seat) in self.by_age.iter().rev() {
-            if seat.running.load(Ordering::Relaxed) > 0 {
-                continue;
-            }
-            let proven = seat.proven.load(Ordering::Relaxed);
-            let nth = neighbours.entry((proven, seat.neighbourhood)).or_default();
+            let Some(rank) = seat.rank() else { continue };
+            let nth = neighbours.entry((rank, seat.neighbourhood)).or_default();
             *nth += 1;
             if seat.since.elapsed() >= YOUNG {
-                idle.push((proven, Reverse(*nth), *number));
+                found.push((rank, Reverse(*nth), *number));
             }
         }
-        idle.sort_unstable();
-        for (_, _, number) in idle.into_iter().take(count) {
-            self.by_age[&number].evicted.cancel();
-        }
+        found.sort_unstable();
+        let busy = found.first().is_some_and(|(rank, ..)| rank.busy);
+        let equals = found.into_iter().take_while(|(rank, ..)| rank.busy == busy);
+        equals.map(|(_, _, number)| number).collect()
+    }
+
+    /// Lists the connections that make us hold more than one request or answer, and nothing for
+    /// anybody who is known: who has the most first.
+    fn who_has_most(&self) -> Vec<u64> {
+        let loose = self.by_age.iter().filter_map(|(number, seat)| {
+            let work = seat.work();
+            let mut stages = work.running.values();
+            let all_loose = stages.all(|(stage, _)| stage.is_loose());
+            (all_loose && work.running.len() > 1).then(|| (Reverse(work.running.len()), *number))
+        });
+        let mut loose: Vec<_> = loose.collect();
+        loose.sort_unstable();
+        loose.into_iter().map(|(_, number)| number).collect()
+    }
+}
+
+impl Seat {
+    fn work(&self) -> MutexGuard<'_, Work> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells when it gives way; none while there is work in hand that keeps it.
+    fn rank(&self) -> Option<Rank> {
+        let work = self.work();
+        let waits =
+            |(stage, since): &(Stage, Instant)| stage.is_loose() && since.elapsed() >= PATIENCE;
+        work.running.values().all(waits).then(|| Rank {
+            busy: !work.running.is_empty(),
+            proven: work.proven,
+        })
     }
 }
 
@@ -158,109 +231,43 @@ impl Place {
 
     /// Tells whether a request has ever come.
     pub(super) fn was_asked(&self) -> bool {
-        self.seat.asked.load(Ordering::Relaxed)
+        self.seat.work().next > 0
+    }
+
+    /// Tells since when an answer is on its way; of several, the oldest.
+    pub(super) fn answering_since(&self) -> Option<Instant> {
+        let work = self.seat.work();
+        let answered = work.running.values();
+        let answered = answered.filter(|(stage, _)| *stage == Stage::Answered);
+        answered.map(|(_, since)| *since).min()
     }
 
     /// Notes that a request has come.
-    pub(super) fn request(&self) -> Running {
-        self.seat.asked.store(true, Ordering::Relaxed);
-        Running::of(Arc::clone(&self.seat))
+    fn request(&self) -> Running {
+        let mut work = self.seat.work();
+        let number = work.next;
+        work.next += 1;
+        work.running.insert(number, (Stage::Asked, Instant::now()));
+        drop(work);
+        self.places.count(None, Some(Stage::Asked));
+        Running {
+            places: Arc::clone(&self.places),
+            seat: Arc::clone(&self.seat),
+            number,
+        }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.places.lock().by_age.remove(&self.number);
-        self.places.left.notify_one();
-    }
-}
-
-/// A request that is being answered, until the last byte of the answer.
-#[derive(Debug)]
-pub(super) struct Running(Arc<Seat>);
-
-impl Running {
-    fn of(seat: Arc<Seat>) -> Self {
-        seat.running.fetch_add(1, Ordering::Relaxed);
-        Self(seat)
-    }
-
-    /// Ties the request's end to that of its answer.
-    pub(super) fn answered(self, answer: Response<Body>) -> Response<Body> {
-        if answer.status().is_success() {
-            self.0.proven.store(true, Ordering::Relaxed);
+        let mut taken = self.places.lock();
+        taken.by_age.remove(&self.number);
+        if self.seat.evicted.is_cancelled() {
+            taken.leaving -= 1;
         }
-        answer.map(|body| {
-            Body::new(Answer {
-                body,
-                _running: self,
-            })
-        })
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// The routes as one connection sees them: its requests are counted.
-#[derive(Clone, Debug)]
-pub(super) struct Counted<S> {
-    routes: S,
-    place: Arc<Place>,
-}
-
-impl<S> Counted<S> {
-    pub(super) fn new(routes: S, place: Arc<Place>) -> Self {
-        Self { routes, place }
-    }
-}
-
-impl<S, R> Service<R> for Counted<S>
-where
-    S: Service<R, Response = Response<Body>>,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = S::Error;
-    type Future = BoxFuture<'static, Result<Response<Body>, S::Error>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.routes.poll_ready(context)
-    }
-
-    fn call(&mut self, request: R) -> Self::Future {
-        let running = self.place.request();
-        let answer = self.routes.call(request);
-        answer.map_ok(|answer| running.answered(answer)).boxed()
-    }
-}
-
-/// The body of an answer, which keeps its connection at work.
-struct Answer {
-    body: Body,
-    _running: Running,
-}
-
-impl HttpBody for Answer {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        drop(taken);
+        metrics::gauge!(telemetry::CONNECTIONS, "listener" => self.places.listener).decrement(1);
+        self.places.left.notify_one();
     }
 }
 

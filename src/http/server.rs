@@ -3,6 +3,8 @@
 //!
 //! Nothing here logs a path: a callback's path is a capability.
 
+mod connection;
+
 use std::any::Any;
 use std::io;
 use std::net::SocketAddr;
@@ -14,12 +16,10 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
 use axum::response::IntoResponse;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,11 +27,11 @@ use tower::util::MapResponseLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
-use super::places::{Counted, Place, Places};
+use super::places::Places;
 use super::tls::{Certificate, TlsError};
 use crate::config::{ListenerLimits, TlsFiles};
 use crate::edge::clock::Clock;
-use crate::telemetry::chain;
+use crate::telemetry::{self, chain};
 
 /// Pause after the kernel could not hand over a connection, typically for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -119,7 +119,7 @@ pub async fn serve(
         address: listen.address,
         source,
     };
-    let socket = TcpListener::bind(listen.address).await.map_err(bind)?;
+    let socket = bound_socket(listen.address, limits.backlog).map_err(bind)?;
     let address = socket.local_addr().map_err(bind)?;
     let scheme = if certificate.is_some() {
         "https"
@@ -135,7 +135,7 @@ pub async fn serve(
             .map(|certificate| TlsAcceptor::from(certificate.server_config())),
         http1: http1(limits),
         http2: http2(limits),
-        router: bounded(router, limits.request_timeout, listen.failure),
+        router: bounded(router, &listen),
         clock,
         stop,
         kill: CancellationToken::new(),
@@ -147,6 +147,17 @@ pub async fn serve(
         listen.drain_timeout,
     ));
     Ok(Listener { address, task })
+}
+
+fn bound_socket(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // As the standard library does: a port is free again as soon as its program has stopped.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(backlog)
 }
 
 async fn load(
@@ -207,7 +218,7 @@ async fn run(
 
 /// Takes connections; when there are too many, idle ones make room.
 async fn accept(server: &Arc<Server>, socket: TcpListener, connections: &TaskTracker) {
-    let places = Places::new(server.limits.connections_max);
+    let places = Places::new(server.name, &server.limits);
     loop {
         let next = async {
             let (stream, peer) = socket.accept().await?;
@@ -222,107 +233,6 @@ async fn accept(server: &Arc<Server>, socket: TcpListener, connections: &TaskTra
                 tracing::warn!(listener = server.name, %error, "a connection could not be taken");
                 server.clock.sleep(ACCEPT_PAUSE).await;
             }
-        }
-    }
-}
-
-impl Server {
-    async fn connection(self: Arc<Self>, stream: TcpStream, place: Place) {
-        let place = Arc::new(place);
-        tokio::select! {
-            () = place.evicted() => {}
-            () = self.serve(stream, &place) => {}
-        }
-    }
-
-    /// What most connections never need is set apart, so that strangers who connect and say
-    /// nothing cost next to nothing.
-    async fn serve(&self, stream: TcpStream, place: &Arc<Place>) {
-        // Small answers must not wait for more; where it cannot be set they merely do.
-        let _ = stream.set_nodelay(true);
-        let limits = &self.limits;
-        let Some(acceptor) = &self.acceptor else {
-            let asked_by = Instant::now() + limits.header_timeout;
-            if self.spoken(stream.readable(), asked_by).await {
-                Box::pin(self.http(stream, false, place, asked_by)).await;
-            }
-            return;
-        };
-        let shaken_by = Instant::now() + limits.handshake_timeout;
-        if !self.spoken(stream.readable(), shaken_by).await {
-            return;
-        }
-        let handshake = Box::pin(async { Ok(Box::new(acceptor.accept(stream).await?)) });
-        let handshake = timeout_at(shaken_by, handshake);
-        let mut stream = match self.stop.run_until_cancelled(handshake).await {
-            Some(Ok(Ok(stream))) => stream,
-            // Strangers who speak no TLS are no news.
-            Some(Ok(Err(error))) => {
-                let error: io::Error = error;
-                tracing::debug!(listener = self.name, %error, "a TLS handshake failed");
-                return;
-            }
-            Some(Err(_)) | None => return,
-        };
-        let asked_by = Instant::now() + limits.header_timeout;
-        if self.spoken(stream.fill_buf(), asked_by).await {
-            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            Box::pin(self.http(stream, is_http2, place, asked_by)).await;
-        }
-    }
-
-    /// Waits for a first byte; tells whether it came in time.
-    async fn spoken<T>(
-        &self,
-        first_byte: impl Future<Output = io::Result<T>>,
-        by: Instant,
-    ) -> bool {
-        let in_time = timeout_at(by, first_byte);
-        let spoken = self.stop.run_until_cancelled(in_time).await;
-        matches!(spoken, Some(Ok(Ok(_))))
-    }
-
-    /// Serves one connection: its first request must come in time, after the age limit or a stop
-    /// it takes no more, and what still runs then has one request's time.
-    async fn http<S>(&self, stream: S, is_http2: bool, place: &Arc<Place>, asked_by: Instant)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let service = Counted::new(self.router.clone(), Arc::clone(place));
-        let builder = if is_http2 { &self.http2 } else { &self.http1 };
-        let connection =
-            builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-        let mut connection = std::pin::pin!(connection);
-        // Errors here are the client's: cut lines, broken frames, headers that are too long.
-        tokio::select! {
-            _ = connection.as_mut() => return,
-            () = self.unasked(place, asked_by) => return,
-            () = self.clock.sleep(self.limits.connection_age_max) => {}
-            () = self.stop.cancelled() => {}
-        }
-        connection.as_mut().graceful_shutdown();
-        let rest = async {
-            if self.stop.is_cancelled() {
-                // The drain has a bound of its own.
-                self.kill.cancelled().await;
-            } else {
-                let last = self.clock.sleep(self.limits.request_timeout);
-                self.kill.run_until_cancelled(last).await;
-            }
-        };
-        tokio::select! {
-            _ = connection => {}
-            () = rest => {}
-        }
-    }
-
-    /// Ends when no request has come by then, its first byte included. HTTP/2 has no such timeout
-    /// of its own, and a silent connection would hold its place for ever.
-    async fn unasked(&self, place: &Place, by: Instant) {
-        let left = by.saturating_duration_since(Instant::now());
-        self.clock.sleep(left).await;
-        if place.was_asked() {
-            std::future::pending::<()>().await;
         }
     }
 }
@@ -354,24 +264,28 @@ fn http2(limits: &ListenerLimits) -> Builder<TokioExecutor> {
 }
 
 /// A request has its time, body included; a panic costs one answer.
-fn bounded(
-    router: Router,
-    request_timeout: Duration,
-    failure: fn(StatusCode) -> Response<Body>,
-) -> Router {
-    let late = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, request_timeout);
+fn bounded(router: Router, listen: &Listen<'_>) -> Router {
+    let (name, failure, bound) = (listen.name, listen.failure, listen.limits.request_timeout);
+    let timeout = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, bound);
     // No route answers 408 by itself.
     let worded = MapResponseLayer::new(move |answer: Response<Body>| match answer.status() {
-        StatusCode::REQUEST_TIMEOUT => failure(StatusCode::REQUEST_TIMEOUT),
+        StatusCode::REQUEST_TIMEOUT => {
+            late(name);
+            failure(StatusCode::REQUEST_TIMEOUT)
+        }
         _ => answer,
     });
     // The panic hook has logged the place.
     let panicked =
         move |_: Box<dyn Any + Send + 'static>| failure(StatusCode::INTERNAL_SERVER_ERROR);
     router
-        .layer(late)
+        .layer(timeout)
         .layer(worded)
         .layer(CatchPanicLayer::custom(panicked))
+}
+
+fn late(listener: &'static str) {
+    metrics::counter!(telemetry::REQUESTS_LATE, "listener" => listener).increment(1);
 }
 
 /// Words what a listener answers itself as plain text.

@@ -4,8 +4,10 @@
 //! The receiver decides *proof*: the path, then the signature if there are secrets. The order of
 //! checks is fixed: nothing of a body is looked at, not even its form, before its proof holds.
 
+mod alarm;
+mod allowance;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +15,10 @@ use jiff::Timestamp;
 use reqwest::header::HeaderMap;
 use sha2::{Digest, Sha256};
 
-use crate::config::Unsigned;
+use alarm::Alarms;
+use allowance::{Allowances, Taken};
+
+use crate::config::{self, Unsigned};
 use crate::edge::clock::Clock;
 use crate::edge::kling::callback_url::CapabilityKeys;
 use crate::edge::kling::signature::{HEADER_ID, SignatureVerdict, WebhookSecrets};
@@ -27,8 +32,6 @@ use crate::telemetry::{self, chain};
 
 /// Between two tries to store one callback: an election takes seconds.
 const STORE_PAUSE: Duration = Duration::from_millis(100);
-/// Between two alarms about missing signatures.
-const ALARM_EVERY_MS: i64 = 10 * 60 * 1_000;
 /// Longest id of a delivery that stands in a subject as it is.
 const ID_MAX_CHARS: usize = 64;
 
@@ -50,6 +53,10 @@ pub enum Verdict {
     Duplicate,
     /// It proves too little.
     Refused,
+    /// It came on its task's own address, and its signature does not hold.
+    BadSignature,
+    /// The task has brought too much: the sender should come again in so many seconds.
+    TooOften(u64),
     /// It is proven, and no callback that we know.
     Malformed,
     /// The broker did not take it in time: the sender should come again.
@@ -64,10 +71,19 @@ pub struct Receiver {
     keys: CapabilityKeys,
     secrets: WebhookSecrets,
     unsigned: Unsigned,
+    body_max_bytes: usize,
+    unsigned_body_max_bytes: usize,
     store_timeout: Duration,
-    /// When the last alarm about missing signatures was raised, milliseconds; 0 for never, or
-    /// since a signature was seen.
-    alarmed_ms: Arc<AtomicI64>,
+    allowances: Arc<Allowances>,
+    alarms: Arc<Alarms>,
+}
+
+/// A callback that may bring its body; it counts as in hand until this is dropped.
+#[derive(Debug)]
+pub struct Admitted {
+    /// Bound of the body, bytes.
+    pub body_max_bytes: usize,
+    _taken: Option<Taken>,
 }
 
 impl Receiver {
@@ -78,17 +94,19 @@ impl Receiver {
         clock: Clock,
         keys: CapabilityKeys,
         secrets: WebhookSecrets,
-        unsigned: Unsigned,
-        store_timeout: Duration,
+        rules: &config::Receiver,
     ) -> Self {
         Self {
             log,
             clock,
             keys,
             secrets,
-            unsigned,
-            store_timeout,
-            alarmed_ms: Arc::default(),
+            unsigned: rules.unsigned,
+            body_max_bytes: rules.body_max_bytes,
+            unsigned_body_max_bytes: rules.unsigned_body_max_bytes.min(rules.body_max_bytes),
+            store_timeout: rules.store_timeout,
+            allowances: Arc::default(),
+            alarms: Arc::default(),
         }
     }
 
@@ -104,13 +122,45 @@ impl Receiver {
         (!self.secrets.is_empty()).then_some(Door::Account)
     }
 
+    /// Says what a callback may bring, before any of it is read: one without a signature proves
+    /// little, so it must be small and come seldom.
+    ///
+    /// # Errors
+    /// The verdict on one that may bring nothing.
+    pub fn admit(&self, door: &Door, headers: &HeaderMap) -> Result<Admitted, Verdict> {
+        let is_signed = self.secrets.are_asked(headers);
+        let body_max_bytes = match is_signed {
+            true => self.body_max_bytes,
+            false => self.unsigned_body_max_bytes,
+        };
+        let taken = match (door, self.unsigned) {
+            (Door::Account, _) if is_signed => None,
+            (Door::Account, _) => return Err(Verdict::Refused),
+            (Door::Task(task), policy) => {
+                let taken = self.allowances.take(task, is_signed);
+                let taken = taken.map_err(Verdict::TooOften)?;
+                // What is rejected is not stored.
+                if !is_signed && policy != Unsigned::Reject {
+                    let allowed = self.allowances.unsigned(task);
+                    allowed.map_err(Verdict::TooOften)?;
+                }
+                Some(taken)
+            }
+        };
+        Ok(Admitted {
+            body_max_bytes,
+            _taken: taken,
+        })
+    }
+
     /// Proves a callback by its headers and exact bytes, checks that it is one, and stores it. An
     /// answer of success may only be given for [`Verdict::Stored`] and [`Verdict::Duplicate`].
     pub async fn receive(&self, door: Door, headers: &HeaderMap, body: Bytes) -> Verdict {
         let received_at = self.clock.now();
         let signature = self.secrets.verify(headers, &body, received_at);
-        let Some(proof) = self.prove(&door, signature, received_at) else {
-            return Verdict::Refused;
+        let proof = match self.prove(&door, signature, received_at) {
+            Ok(proof) => proof,
+            Err(refusal) => return refusal,
         };
         // The body's units do not matter here: only whether it has a known form, and its time.
         let Ok(seen) = parse_callback(&body, Terms::default()) else {
@@ -156,48 +206,32 @@ impl Receiver {
     }
 
     /// Says what proof there is, or that it is too little.
-    fn prove(&self, door: &Door, signature: SignatureVerdict, now: Timestamp) -> Option<Proof> {
+    fn prove(
+        &self,
+        door: &Door,
+        signature: SignatureVerdict,
+        now: Timestamp,
+    ) -> Result<Proof, Verdict> {
         match (signature, door) {
-            (SignatureVerdict::Signed, Door::Task(_) | Door::Account) => {
-                self.alarmed_ms.store(0, Ordering::Relaxed);
-                Some(Proof::Signed)
+            (SignatureVerdict::Signed, Door::Task(_) | Door::Account) => Ok(Proof::Signed),
+            (SignatureVerdict::Bad(reason), Door::Task(_)) => {
+                self.alarms.bad_signature(reason, now);
+                Err(Verdict::BadSignature)
             }
-            (SignatureVerdict::Bad(reason), Door::Task(_) | Door::Account) => {
-                let reason = reason.as_str();
-                tracing::debug!(reason, "a callback's signature does not hold");
-                None
+            // Anybody can send these.
+            (SignatureVerdict::Bad(_) | SignatureVerdict::Unsigned, Door::Account) => {
+                Err(Verdict::Refused)
             }
-            (SignatureVerdict::Unsigned, Door::Account) => None,
             (SignatureVerdict::Unsigned, Door::Task(_)) => {
-                self.note_unsigned(now);
+                if !self.secrets.is_empty() {
+                    metrics::counter!(telemetry::UNSIGNED_AFTER_SIGNED).increment(1);
+                    self.alarms.unsigned(now);
+                }
                 match self.unsigned {
-                    Unsigned::Confirm | Unsigned::Accept => Some(Proof::Unsigned),
-                    Unsigned::Reject => None,
+                    Unsigned::Confirm | Unsigned::Accept => Ok(Proof::Unsigned),
+                    Unsigned::Reject => Err(Verdict::Refused),
                 }
             }
-        }
-    }
-
-    /// Raises an alarm when signatures are missing though the account is known to sign: its
-    /// secrets are configured. It may have lost them, or somebody else calls.
-    fn note_unsigned(&self, now: Timestamp) {
-        if self.secrets.is_empty() {
-            return;
-        }
-        metrics::counter!(telemetry::UNSIGNED_AFTER_SIGNED).increment(1);
-        let (now_ms, last_ms) = (
-            now.as_millisecond(),
-            self.alarmed_ms.load(Ordering::Relaxed),
-        );
-        let due = last_ms == 0 || now_ms - last_ms >= ALARM_EVERY_MS;
-        let raise =
-            self.alarmed_ms
-                .compare_exchange(last_ms, now_ms, Ordering::Relaxed, Ordering::Relaxed);
-        if due && raise.is_ok() {
-            tracing::error!(
-                "callbacks come without a signature though receiver.webhook_secrets is set: look \
-                 at the Webhook Secret in Kling's console"
-            );
         }
     }
 

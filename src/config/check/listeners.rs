@@ -1,6 +1,7 @@
 //! Rules for what listens: addresses, TLS, bounds.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use super::{Findings, has_no_credentials, is_bare, positive};
 use crate::config::duration::text;
@@ -9,6 +10,8 @@ use crate::config::{Config, ListenerLimits, TlsFiles};
 const MIB: usize = 1 << 20;
 /// The HTTP library cannot work with less, bytes.
 const HEADERS_MIN_BYTES: usize = 8 << 10;
+/// No connection and no wait of a listener is older; much more and a deadline is no time any more.
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 pub(super) fn listeners(config: &Config, found: &mut Findings) {
     let (receiver, api, admin) = (&config.receiver, &config.api, &config.admin);
@@ -46,6 +49,8 @@ fn bodies(config: &Config, found: &mut Findings) {
     let fits = |bytes: usize| (1 << 10..=MIB).contains(&bytes);
     let bytes = receiver.body_max_bytes;
     found.require(fits(bytes), "receiver.body_max_bytes", bytes, fix);
+    let bytes = receiver.unsigned_body_max_bytes;
+    found.require(fits(bytes), "receiver.unsigned_body_max_bytes", bytes, fix);
     found.require(
         fits(api.body_max_bytes),
         "api.body_max_bytes",
@@ -60,6 +65,11 @@ fn bodies(config: &Config, found: &mut Findings) {
     let fits = (api.body_max_bytes..=64 * MIB).contains(&bytes);
     let fix = "expected api.body_max_bytes to 67108864 bytes";
     found.require(fits, "api.batch_body_max_bytes", bytes, fix);
+    let bytes = api.bodies_max_bytes;
+    let fits = (4 * api.batch_body_max_bytes..=16 << 30).contains(&bytes);
+    let fix = "expected four times api.batch_body_max_bytes to 17179869184 bytes: a body takes \
+               more once it is parsed";
+    found.require(fits, "api.bodies_max_bytes", bytes, fix);
 }
 
 fn callers(config: &Config, found: &mut Findings) {
@@ -119,6 +129,9 @@ fn listener_limits(section: &str, limits: &ListenerLimits, found: &mut Findings)
     let most = limits.connections_max;
     let fits = (1..=1_000_000).contains(&most);
     found.require(fits, &key("connections_max"), most, "expected 1 to 1000000");
+    let backlog = limits.backlog;
+    let fits = (1..=65_535).contains(&backlog);
+    found.require(fits, &key("backlog"), backlog, "expected 1 to 65535");
     let bytes = limits.headers_max_bytes;
     let fits = (HEADERS_MIN_BYTES..=MIB).contains(&bytes);
     found.require(
@@ -151,6 +164,8 @@ fn listener_limits(section: &str, limits: &ListenerLimits, found: &mut Findings)
         ("certificate_check_every", limits.certificate_check_every),
     ] {
         positive(found, &key(name), duration);
+        let fits = duration <= LONGEST;
+        found.require(fits, &key(name), text(duration), "expected at most 30d");
     }
 }
 

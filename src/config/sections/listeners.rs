@@ -30,6 +30,8 @@ pub struct Receiver {
     pub unsigned: Unsigned,
     /// Bound of a body, bytes.
     pub body_max_bytes: usize,
+    /// Bound of a body without a signature, bytes.
+    pub unsigned_body_max_bytes: usize,
     /// Bound of all bodies in hand, bytes; the bare path gets an eighth of it.
     pub bodies_max_bytes: usize,
     /// How long a callback waits for the broker before it is answered with 503.
@@ -68,6 +70,8 @@ pub enum Unsigned {
 pub struct ListenerLimits {
     /// Connections at once; one more takes the place of an idle one.
     pub connections_max: usize,
+    /// Connections that wait in the system until they are taken.
+    pub backlog: u32,
     /// To finish the TLS handshake.
     #[serde(with = "super::super::duration")]
     pub handshake_timeout: Duration,
@@ -76,7 +80,7 @@ pub struct ListenerLimits {
     pub header_timeout: Duration,
     /// Headers of a request, bytes.
     pub headers_max_bytes: usize,
-    /// From the headers to the answer, body included.
+    /// From the headers to the answer, body included; as long again to take the answer.
     #[serde(with = "super::super::duration")]
     pub request_timeout: Duration,
     /// Streams at once on one HTTP/2 connection.
@@ -113,6 +117,8 @@ pub struct Api {
     pub body_max_bytes: usize,
     /// Bound of a batch's body, bytes.
     pub batch_body_max_bytes: usize,
+    /// Bound of all bodies in hand, as they stand in memory once they are parsed, bytes.
+    pub bodies_max_bytes: usize,
     /// How long a caller waits for the commit before 503.
     #[serde(with = "super::super::duration")]
     pub accept_timeout: Duration,

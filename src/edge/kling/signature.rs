@@ -100,16 +100,23 @@ impl WebhookSecrets {
         self.0.is_empty()
     }
 
+    /// Tells whether a callback's headers ask for a check at all.
+    #[must_use]
+    pub fn are_asked(&self, headers: &HeaderMap) -> bool {
+        let names = [HEADER_ID, HEADER_TIMESTAMP, HEADER_SIGNATURE];
+        !self.is_empty() && names.iter().any(|name| headers.contains_key(*name))
+    }
+
     /// Checks a callback's headers against its exact bytes. Without secrets everything is unsigned.
     ///
     /// Every signature is compared with every secret, so the time taken says nothing about which
     /// fits.
     #[must_use]
     pub fn verify(&self, headers: &HeaderMap, body: &[u8], now: Timestamp) -> SignatureVerdict {
-        let names = [HEADER_ID, HEADER_TIMESTAMP, HEADER_SIGNATURE];
-        if self.is_empty() || names.iter().all(|name| !headers.contains_key(*name)) {
+        if !self.are_asked(headers) {
             return SignatureVerdict::Unsigned;
         }
+        let names = [HEADER_ID, HEADER_TIMESTAMP, HEADER_SIGNATURE];
         let [Some(id), Some(timestamp), Some(signatures)] = names.map(|name| only(headers, name))
         else {
             return SignatureVerdict::Bad(BadSignature::Headers);

@@ -11,6 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::super::places::sender_is_known;
 use super::{Api, Refusal};
 use crate::config;
 use crate::model::ids::Tenant;
@@ -146,6 +147,8 @@ impl FromRequestParts<Api> for Caller {
             let detail = "send the header `Authorization: Bearer <api key>`";
             Problem::new(ProblemCode::Unauthorized, detail)
         })?;
-        Ok(api.keys.check(key)?)
+        let caller = api.keys.check(key)?;
+        sender_is_known(&parts.extensions);
+        Ok(caller)
     }
 }

@@ -6,7 +6,6 @@ pub mod usage;
 
 use std::sync::Arc;
 
-use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequestParts, Path, Query, Request, State};
 use axum::http::header::{ALLOW, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use axum::http::request::Parts;
@@ -15,10 +14,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use self::auth::{Caller, Keys};
+use super::room::{Held, Room, Unread};
 use crate::config;
 use crate::edge::clock::Clock;
 use crate::model::ledger::{LedgerKey, LedgerOwner};
@@ -32,6 +31,9 @@ use crate::stage::intake::Intake;
 use crate::stage::views::Filter;
 use crate::telemetry;
 
+/// When to come again after too many large requests at once, seconds.
+const BUSY_RETRY_SECONDS: u64 = 1;
+
 /// What the handlers share.
 #[derive(Clone, Debug)]
 pub struct Api {
@@ -40,6 +42,7 @@ pub struct Api {
     reports: Reports,
     clock: Clock,
     keys: Arc<Keys>,
+    room: Arc<Room>,
     body_max_bytes: usize,
     batch_body_max_bytes: usize,
     stop: CancellationToken,
@@ -63,10 +66,34 @@ impl Api {
             reports,
             clock,
             keys: Arc::new(Keys::new(rules)),
+            room: Arc::new(Room::new(rules.bodies_max_bytes)),
             body_max_bytes: rules.body_max_bytes,
             batch_body_max_bytes: rules.batch_body_max_bytes,
             stop,
         }
+    }
+
+    /// Reads a JSON body, with room for what it will be once it is parsed.
+    async fn read(&self, request: Request, max_bytes: usize) -> Result<Held<'_>, Problem> {
+        let (head, body) = request.into_parts();
+        let held = self.room.read(&head.headers, body, max_bytes).await;
+        let held = held.and_then(|mut held| {
+            held.will_be_parsed()?;
+            Ok(held)
+        });
+        held.map_err(|unread| match unread {
+            Unread::TooLarge | Unread::CutOff => {
+                let detail = format!(
+                    "the body is larger than {max_bytes} bytes, has too many values or did not \
+                     arrive whole; send media by URL and split batches"
+                );
+                Problem::new(ProblemCode::TooLarge, detail)
+            }
+            Unread::Busy => {
+                let detail = "too many large requests are in hand; try again in a moment";
+                Problem::new(ProblemCode::Unavailable, detail).retry_after(BUSY_RETRY_SECONDS)
+            }
+        })
     }
 
     /// Returns the routes.
@@ -139,7 +166,8 @@ async fn submit(State(api): State<Api>, caller: Caller, request: Request) -> Ans
     let tenant = caller.tenant()?;
     let key = idempotency_key(request.headers())?;
     let intake = api.intake.traced(traceparent(request.headers()));
-    let body: TaskRequest = read_json(request.into_body(), api.body_max_bytes).await?;
+    let held = api.read(request, api.body_max_bytes).await?;
+    let body: TaskRequest = parse_json(&held.body)?;
     let accepted = intake.submit(tenant, key.as_deref(), &body).await?;
     let location = format!("/v1/tasks/{}", accepted.task_id);
     Ok((StatusCode::ACCEPTED, [(LOCATION, location)], Json(accepted)).into_response())
@@ -156,7 +184,8 @@ async fn submit_batch(State(api): State<Api>, caller: Caller, request: Request) 
     let tenant = caller.tenant()?;
     let key = idempotency_key(request.headers())?;
     let intake = api.intake.traced(traceparent(request.headers()));
-    let batch: Batch = read_json(request.into_body(), api.batch_body_max_bytes).await?;
+    let held = api.read(request, api.batch_body_max_bytes).await?;
+    let batch: Batch = parse_json(&held.body)?;
     let accepted = intake
         .submit_batch(tenant, key.as_deref(), &batch.tasks)
         .await?;
@@ -165,8 +194,8 @@ async fn submit_batch(State(api): State<Api>, caller: Caller, request: Request) 
 
 async fn estimate(State(api): State<Api>, caller: Caller, request: Request) -> Answer {
     let tenant = caller.tenant()?;
-    let body = read_bytes(request.into_body(), api.batch_body_max_bytes).await?;
-    let Inquiry { submission, advise } = Inquiry::parse(&body)?;
+    let held = api.read(request, api.batch_body_max_bytes).await?;
+    let Inquiry { submission, advise } = Inquiry::parse(&held.body)?;
     let estimates = api.intake.estimate(tenant, submission.requests(), advise);
     Ok(Json(estimates.await?).into_response())
 }
@@ -218,7 +247,8 @@ async fn budget(
 
 async fn set_limit(State(api): State<Api>, caller: Caller, request: Request) -> Answer {
     caller.operator()?;
-    let wish: SetLimit = read_json(request.into_body(), api.body_max_bytes).await?;
+    let held = api.read(request, api.body_max_bytes).await?;
+    let wish: SetLimit = parse_json(&held.body)?;
     Ok(Json(api.intake.set_limit(wish).await?).into_response())
 }
 
@@ -288,19 +318,4 @@ pub fn failure(status: StatusCode) -> Response {
         ),
     };
     Refusal(Problem::new(code, detail)).into_response()
-}
-
-async fn read_json<T: DeserializeOwned>(body: Body, max_bytes: usize) -> Result<T, Problem> {
-    let bytes = read_bytes(body, max_bytes).await?;
-    parse_json(&bytes)
-}
-
-async fn read_bytes(body: Body, max_bytes: usize) -> Result<bytes::Bytes, Problem> {
-    to_bytes(body, max_bytes).await.map_err(|_| {
-        let detail = format!(
-            "the body is larger than {max_bytes} bytes or did not arrive whole; send media by \
-             URL and split batches"
-        );
-        Problem::new(ProblemCode::TooLarge, detail)
-    })
 }

@@ -262,6 +262,7 @@ async fn bodies_that_are_no_json_or_too_large() {
     let world = World::with(|config| {
         config.api.body_max_bytes = 20_000;
         config.api.batch_body_max_bytes = 100_000;
+        config.api.bodies_max_bytes = 400_000;
     })
     .await;
     let post = |body: &str| {
@@ -295,6 +296,11 @@ async fn bodies_that_are_no_json_or_too_large() {
         .submit(&large)
         .await
         .is_refusal("too-large", 413, "", "20000 bytes");
+    let wide = format!("{{\"tasks\":[{}0]}}", "0,".repeat(9_000));
+    let wide = world.request(KEY, Method::POST, "/v1/estimates").body(wide);
+    Answer::of(wide)
+        .await
+        .is_refusal("too-large", 413, "", "too many values");
     let many = json!({"tasks": vec![video(&json!({})); 301]});
     let answer = world.call(Method::POST, "/v1/batches", &many).await;
     answer.is_refusal(

@@ -199,14 +199,15 @@ async fn a_body_has_a_size() {
     let world = World::start(Setup::default()).await;
     let path = path(NEW_KEY, &task("a"));
     let padded = |bytes: usize| BODY.to_owned() + &" ".repeat(bytes - BODY.len());
-    let (text, _) = expects(world.post(&path, padded((1 << 20) + 1)), 413).await;
+    let signed = |body: String| world.signed(&path, SECRET, "1", &body);
+    let (text, _) = expects(signed(padded((1 << 20) + 1)), 413).await;
     assert_eq!(text, "too large\n");
     // Without a length, in pieces.
     let pieces: Vec<Result<String, std::io::Error>> = vec![Ok(padded(1 << 20)), Ok(" ".to_owned())];
     let stream = reqwest::Body::wrap_stream(futures::stream::iter(pieces));
-    expects(world.post(&path, stream), 413).await;
+    expects(signed(BODY.to_owned()).body(stream), 413).await;
     assert_eq!(world.stored().await, 0);
-    expects(world.post(&path, padded(1_000_000)), 200).await;
+    expects(signed(padded(1_000_000)), 200).await;
 }
 
 #[tokio::test]
@@ -317,7 +318,7 @@ async fn bodies_in_hand_have_a_bound() {
     slow.write_all(head.as_bytes()).await.unwrap();
     // The first byte of the other is on its way: wait until it holds the room.
     broker::until("the room is taken", DEADLINE, async || {
-        let answer = world.post(&path, BODY).send().await.unwrap();
+        let answer = world.signed(&path, SECRET, "1", BODY).send().await.unwrap();
         answer.status() == 503 && answer.headers().contains_key("retry-after")
     })
     .await;
@@ -325,7 +326,8 @@ async fn bodies_in_hand_have_a_bound() {
     expects(world.signed("/callbacks", SECRET, "1", BODY), 200).await;
     drop(slow);
     broker::until("the room is free", DEADLINE, async || {
-        world.post(&path, BODY).send().await.unwrap().status() == 200
+        let answer = world.signed(&path, SECRET, "1", BODY).send().await.unwrap();
+        answer.status() == 200
     })
     .await;
 }

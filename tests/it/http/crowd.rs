@@ -96,7 +96,7 @@ async fn who_had_a_success_outlasts_who_never_asked() {
 }
 
 #[tokio::test]
-async fn who_is_at_work_is_never_cut() {
+async fn who_is_at_work_is_not_cut_at_once() {
     let (router, entered, leave) = held();
     let served = crowded(router).await;
     let mut at_work = Vec::new();

@@ -68,6 +68,24 @@ async fn a_late_first_byte_wins_no_time() {
 }
 
 #[tokio::test]
+async fn a_late_first_byte_wins_no_time_for_a_handshake() {
+    let handshake_timeout = Duration::from_secs(3);
+    let limits = ListenerLimits {
+        handshake_timeout,
+        ..ListenerLimits::default()
+    };
+    let served = tls(limits, hello()).await;
+    let started = Instant::now();
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    let early = timeout(handshake_timeout * 7 / 10, read_to_end(&mut stream)).await;
+    assert!(early.is_err(), "it was let go too early");
+    // The first byte of a TLS handshake.
+    stream.write_all(&[0x16]).await.unwrap();
+    read_to_end(&mut stream).await;
+    assert!(started.elapsed() < handshake_timeout * 13 / 10);
+}
+
+#[tokio::test]
 async fn headers_have_a_size() {
     let limits = ListenerLimits {
         headers_max_bytes: 8 << 10,
@@ -173,12 +191,12 @@ async fn an_old_connection_takes_no_further_request() {
 
 /// The frame of an HTTP/2 GET of `/` that ends its stream, all headers from the static table but
 /// the authority `a`.
-fn request(stream: u32) -> Vec<u8> {
+pub(super) fn request(stream: u32) -> Vec<u8> {
     let block = [0x82, 0x87, 0x84, 0x41, 0x01, b'a'];
     frame(1, 0x05, stream, &block)
 }
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len())
         .expect("it is short")
         .to_be_bytes();

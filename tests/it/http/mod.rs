@@ -8,6 +8,7 @@ pub(crate) mod logs;
 mod world;
 mod callbacks;
 mod signatures;
+mod strangers;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! A receiver over TLS in front of a broker of its own, and Kling's side of the line.
 
-use kling_relay::config::{self, ListenerLimits};
+use kling_relay::config;
 use kling_relay::edge::clock::Clock;
 use kling_relay::edge::kling::callback_url::CapabilityKeys;
 use kling_relay::edge::kling::signature::WebhookSecrets;
@@ -71,11 +71,10 @@ impl World {
             clock.clone(),
             keys(&[NEW_KEY, OLD_KEY]),
             WebhookSecrets::parse(&secrets(setup.secrets)).expect("the secrets are fine"),
-            setup.receiver.unsigned,
-            setup.receiver.store_timeout,
+            &setup.receiver,
         );
         let router = callbacks::router(receiver, &setup.receiver);
-        let served = tls(ListenerLimits::default(), router).await;
+        let served = tls(setup.receiver.limits, router).await;
         let client = served.client().build().expect("a client can be built");
         Self {
             node,

@@ -82,7 +82,10 @@ async fn a_leaked_path_buys_one_question_in_ten_seconds_and_nothing_else() {
     let (trap, control) = (Trap::set(), world.control());
     let flood = (0..50).map(|_| forge(&control, ForgeryKind::Unsigned, &id, &trap));
     let answers = futures::future::join_all(flood).await;
-    assert!(answers.iter().all(|answer| answer == "200"), "{answers:?}");
+    let stored = answers.iter().filter(|answer| *answer == "200").count();
+    let waits = answers.iter().filter(|answer| *answer == "429").count();
+    assert_eq!(stored + waits, 50, "{answers:?}");
+    assert!((1..=10).contains(&stored), "{answers:?}");
     // The broker delivers the rest again after ten seconds; one asks, the others are covered by it.
     let asked = async || world.stats().queries.total();
     crate::broker::until("one question", Duration::from_secs(5), async || {

@@ -152,6 +152,19 @@ const BROKEN: &[(&str, &str)] = &[
         "receiver = { limits = { connections_max = 0 } }",
         "receiver.limits.connections_max",
     ),
+    (
+        "receiver = { limits = { backlog = 0 } }",
+        "receiver.limits.backlog",
+    ),
+    (
+        "receiver = { limits = { header_timeout = '31d' } }",
+        "receiver.limits.header_timeout",
+    ),
+    (
+        "receiver = { unsigned_body_max_bytes = 1 }",
+        "receiver.unsigned_body_max_bytes",
+    ),
+    ("api = { bodies_max_bytes = 1 }", "api.bodies_max_bytes"),
     ("receiver = { listen = '0.0.0.0:8080' }", "api.listen"),
     ("api = { listen = '0.0.0.0:8080' }", "api.listen"),
     ("api = { tls = { cert_file = 'c' } }", "api.tls.key_file"),
