@@ -174,8 +174,9 @@ pub(crate) async fn everything(log: &Log) -> Vec<Recorded> {
         "the log has a leader",
         Duration::from_secs(30),
         async || {
-            last = log.last_sequence().await.unwrap_or_default();
-            last > 0
+            let answer = log.last_sequence().await;
+            last = *answer.as_ref().unwrap_or(&0);
+            answer.is_ok()
         },
     )
     .await;
@@ -185,7 +186,7 @@ pub(crate) async fn everything(log: &Log) -> Vec<Recorded> {
         if let Ok(page) = log.read(">", ReadFrom::Sequence(next), 1_000).await {
             messages.extend(page);
         }
-        messages.last().is_some_and(|message| message.seq >= last)
+        messages.last().map_or(0, |message| message.seq) >= last
     })
     .await;
     messages

@@ -70,7 +70,7 @@ async fn limits(dev: &Dev) {
     };
     let day = set("55.5").await.json();
     assert_eq!(day["balance"]["video-unit"]["limit"], "55.5", "{day}");
-    set("-1").await.is(1, "negative");
+    set("-1").await.is(1, "not -1");
     let show = ["budget", "show", "--history", "--json"];
     let shown = dev.run(&show).await.json();
     assert_eq!(shown["remaining"], day["remaining"]);
