@@ -88,7 +88,7 @@ fn never_quoted(request: &Map<String, Value>, words: &str) {
         let foreign = |c: char| !c.is_ascii_alphanumeric() && !" ,.;:\"'`_-/()?…".contains(c);
         let elsewhere = request
             .iter()
-            .any(|(key, value)| key != secret && says(value, prompt));
+            .any(|(key, value)| key.contains(prompt) || key != secret && says(value, prompt));
         if prompt.chars().count() >= TELLING_CHARS && prompt.contains(foreign) && !elsewhere {
             assert!(!words.contains(prompt), "a refusal quotes the prompt");
         }
