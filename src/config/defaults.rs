@@ -81,7 +81,7 @@ impl Default for ListenerLimits {
     fn default() -> Self {
         Self {
             connections_max: 8_192,
-            backlog: 1_024,
+            backlog: 128,
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),
             headers_max_bytes: 32 << 10,

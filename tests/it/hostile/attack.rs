@@ -175,7 +175,10 @@ impl Inner {
                 self.drip(&mut stream, b"x: y\r\n").await
             }
             _ => {
-                let head = "POST /callbacks HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n";
+                // Without these the body would not be read at all.
+                let signed = "webhook-id: 1\r\nwebhook-timestamp: 1\r\nwebhook-signature: v1,x";
+                let head = format!("POST /callbacks HTTP/1.1\r\nHost: a\r\n{signed}");
+                let head = format!("{head}\r\nContent-Length: 1000\r\n\r\n");
                 stream.write_all(head.as_bytes()).await?;
                 self.drip(&mut stream, b"x").await
             }
