@@ -6,6 +6,8 @@ NATS := .local/bin/nats-server
 demo: nats
 	cargo run --release --locked -- demo
 
+# Tests wait more than they work: two at a time for each core.
+test: export RUST_TEST_THREADS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
 test: nats
 	cargo test --locked
 

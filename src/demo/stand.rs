@@ -12,6 +12,7 @@ use crate::app::App;
 use crate::config::{Config, Role};
 use crate::edge::clock::Clock;
 use crate::edge::development::{Development, TENANT};
+use crate::edge::port::Port;
 use crate::sim::config::SimTls;
 use crate::sim::{SimConfig, Simulator};
 use crate::telemetry::Recorder;
@@ -50,7 +51,9 @@ impl Stand {
     ) -> anyhow::Result<Self> {
         let development = Development::ensure(&config.data_dir, clock.now())?;
         let sim = Simulator::start(platform(&development, pace, seed)?).await?;
-        let config = service(config, &development, &sim, pace)?;
+        // The receiver's address must be known before the first task is created.
+        let port = Port::keep((Ipv4Addr::LOCALHOST, 0).into()).context("no free port")?;
+        let config = service(config, &development, &sim, pace, port.address())?;
         config.check_serve(&Role::ALL)?;
         let app = Box::pin(App::start(&config, &Role::ALL, clock, recorder.clone())).await?;
         Ok(Self {
@@ -103,6 +106,7 @@ fn service(
     material: &Development,
     sim: &Simulator,
     pace: Pace,
+    receiver: SocketAddr,
 ) -> anyhow::Result<Config> {
     config.kling.base_url = Url::parse(&sim.base_url())?;
     config.kling.ca_file = Some(material.ca_file.clone());
@@ -112,12 +116,9 @@ fn service(
     config.reconciler.sweep_every = pace.sweep_every;
     // The stand-in platform forgets its records when it stops.
     config.reconciler.audit_every = std::time::Duration::ZERO;
-    let address = free_address()?;
-    config.receiver.listen = address;
-    config.receiver.public_url = Some(Url::parse(&format!(
-        "https://localhost:{}",
-        address.port()
-    ))?);
+    config.receiver.listen = receiver;
+    let public_url = format!("https://localhost:{}", receiver.port());
+    config.receiver.public_url = Some(Url::parse(&public_url)?);
     config.receiver.tls.cert_file = Some(material.cert_file.clone());
     config.receiver.tls.key_file = Some(material.key_file.clone());
     config.receiver.capability_keys = vec![material.capability_key.clone()];
@@ -135,10 +136,4 @@ fn service(
         }
     }
     Ok(config)
-}
-
-/// The receiver's address must be known before the first task is created.
-fn free_address() -> anyhow::Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
-    Ok(listener.local_addr()?)
 }

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod development;
+pub mod port;
 pub mod fetch;
 pub mod storage;
 pub mod moderation;

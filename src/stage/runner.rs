@@ -131,7 +131,11 @@ impl Runner {
         };
         let mut outages = 0;
         while !stop.is_cancelled() {
-            let ended = match self.log.consume(consumer, &self.rules).await {
+            let opened = Box::pin(self.log.consume(consumer, &self.rules));
+            let Some(opened) = stop.run_until_cancelled(opened).await else {
+                break;
+            };
+            let ended = match opened {
                 Ok(messages) => {
                     // The broker answers: what it went through before is over.
                     outages = 0;

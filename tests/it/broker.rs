@@ -29,6 +29,20 @@ pub(crate) async fn until<F: AsyncFnMut() -> bool>(what: &str, within: Duration,
     }
 }
 
+/// Shows how the log of a program ends, in a test that fails.
+#[expect(
+    clippy::print_stderr,
+    reason = "what a program said explains a failure"
+)]
+pub(crate) fn last_words(log: &Path) {
+    if std::thread::panicking() {
+        let text = std::fs::read_to_string(log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().rev().take(40).collect();
+        eprintln!("--- {} ---", log.display());
+        lines.iter().rev().for_each(|line| eprintln!("{line}"));
+    }
+}
+
 /// Returns the nats-server program.
 ///
 /// # Panics
@@ -219,18 +233,8 @@ impl Node {
 }
 
 impl Drop for Node {
-    #[expect(
-        clippy::print_stderr,
-        reason = "a failed test shows the server's last words"
-    )]
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            let log = std::fs::read_to_string(self.dir.path().join("server.log"));
-            let log = log.unwrap_or_default();
-            let lines: Vec<&str> = log.lines().rev().take(15).collect();
-            eprintln!("--- {} ---", self.name);
-            lines.iter().rev().for_each(|line| eprintln!("{line}"));
-        }
+        last_words(&self.dir.path().join("server.log"));
         self.kill();
     }
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use kling_relay::edge::nats::server::ServerFile;
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::broker;
 
@@ -80,6 +80,11 @@ impl Place {
         self.dir.path().join("data")
     }
 
+    /// Where `dev` writes its log.
+    fn log(&self) -> PathBuf {
+        self.dir.path().join("dev.log")
+    }
+
     pub(crate) fn file(&self, name: &str, text: &str) -> String {
         let path = self.dir.path().join(name);
         std::fs::write(&path, text).unwrap();
@@ -132,23 +137,23 @@ impl Dev {
         command
             .envs(environment.iter().copied())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = tokio::process::Command::from(command)
+            // A pipe that nobody reads would stop the program once it is full.
+            .stderr(std::fs::File::create(place.log()).unwrap());
+        let child = tokio::process::Command::from(command)
             .kill_on_drop(true)
             .spawn()
             .unwrap();
+        let mut dev = Self {
+            place,
+            said: Value::Null,
+            child,
+        };
         let mut line = String::new();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut stdout = BufReader::new(dev.child.stdout.take().unwrap());
         let read = tokio::time::timeout(WITHIN, stdout.read_line(&mut line));
         read.await.expect("dev starts in time").unwrap();
-        if line.is_empty() {
-            let mut words = String::new();
-            let mut stderr = child.stderr.take().unwrap();
-            stderr.read_to_string(&mut words).await.unwrap();
-            panic!("dev did not start: {words}");
-        }
-        let said = serde_json::from_str(&line).unwrap();
-        Self { place, said, child }
+        dev.said = serde_json::from_str(&line).expect("dev starts");
+        dev
     }
 
     /// Runs a command beside it.
@@ -170,5 +175,11 @@ impl Dev {
         let ended = tokio::time::timeout(STOPS_WITHIN, self.child.wait()).await;
         assert_eq!(ended.expect("it drains in time").unwrap().code(), Some(0));
         assert!(!self.place.has_broker(), "its broker stops with it");
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        broker::last_words(&self.place.log());
     }
 }

@@ -14,7 +14,7 @@ use kling_relay::model::ids::TaskId;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
-use crate::broker::{signal, until};
+use crate::broker::{last_words, signal, until};
 use crate::world::{self, TENANTS};
 
 /// Longest wait for anything that processes do.
@@ -156,17 +156,8 @@ impl Program {
 }
 
 impl Drop for Program {
-    #[expect(
-        clippy::print_stderr,
-        reason = "what the program said explains a failure"
-    )]
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            let log = self.said();
-            let lines: Vec<&str> = log.lines().rev().take(40).collect();
-            eprintln!("--- {} ---", self.log.display());
-            lines.iter().rev().for_each(|line| eprintln!("{line}"));
-        }
+        last_words(&self.log);
         if self.is_running() {
             self.kill(|| {});
         }

@@ -45,7 +45,7 @@ impl Stand {
             };
             log.store_callback(callback)
         });
-        let stored: Vec<_> = all.buffer_unordered(32).collect().await;
+        let stored: Vec<_> = all.buffer_unordered(8).collect().await;
         assert!(stored.into_iter().all(|stored| stored.is_ok()));
         Self {
             broker,

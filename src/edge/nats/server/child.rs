@@ -2,7 +2,6 @@
 //! went, and stopped by asking before killing.
 
 use std::fs::{File, OpenOptions};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command as StdCommand, Stdio};
 use std::time::Duration;
@@ -15,6 +14,7 @@ use tokio::time::Instant;
 
 use super::{READY_TIMEOUT, STOP_TIMEOUT, ServerError};
 use crate::edge::clock::Clock;
+use crate::edge::port::Port;
 
 /// Starts the server, says its process id, and asks it to stop when our end of the pipe on its
 /// standard input closes: the system closes it even after a SIGKILL.
@@ -36,7 +36,8 @@ pub(super) struct Launch {
     pub(super) binary: PathBuf,
     pub(super) config: PathBuf,
     pub(super) log: PathBuf,
-    pub(super) listen: SocketAddr,
+    /// Ours also while the server is down.
+    pub(super) port: Port,
     pub(super) name: String,
 }
 
@@ -102,7 +103,7 @@ impl Launch {
     /// taken the port between our look and its start.
     async fn answers(&self) -> bool {
         let greeting = async {
-            let stream = TcpStream::connect(self.listen).await.ok()?;
+            let stream = TcpStream::connect(self.port.address()).await.ok()?;
             let mut line = String::new();
             let mut reader = BufReader::new(stream);
             reader.read_line(&mut line).await.ok()?;

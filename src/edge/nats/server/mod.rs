@@ -12,7 +12,6 @@ mod state;
 mod writes;
 
 use std::fs::{File, TryLockError};
-use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +28,7 @@ use super::Endpoint;
 use super::log::Log;
 use crate::config;
 use crate::edge::clock::Clock;
+use crate::edge::port::Port;
 
 /// Why there is no private server, and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -142,12 +142,14 @@ impl PrivateServer {
         if let Some(pid) = file.pid.take() {
             child::stop_orphan(pid, &paths.config, clock).await;
         }
-        file.listen = free_address(nats.listen)?;
+        let port = Port::keep_or_any(nats.listen)
+            .map_err(ServerError::io(format!("listen on {}", nats.listen.ip())))?;
+        file.listen = port.address();
         let launch = Arc::new(Launch {
             binary,
             config: paths.config.clone(),
             log: paths.log,
-            listen: file.listen,
+            port,
             name: file.server_name.clone(),
         });
         let text = render::config(&file, &paths.store, &launch.log, store_max_bytes);
@@ -251,17 +253,6 @@ fn lock(data_dir: &Path, path: &Path) -> Result<File, ServerError> {
         }),
         Err(TryLockError::Error(source)) => Err(ServerError::Io { operation, source }),
     }
-}
-
-/// Returns the configured address, or a free port beside it if it is taken.
-fn free_address(wanted: SocketAddr) -> Result<SocketAddr, ServerError> {
-    let free = match TcpListener::bind(wanted) {
-        Ok(listener) => listener,
-        Err(_) => TcpListener::bind(SocketAddr::new(wanted.ip(), 0))
-            .map_err(ServerError::io(format!("listen on {}", wanted.ip())))?,
-    };
-    free.local_addr()
-        .map_err(ServerError::io("read the address of a listener"))
 }
 
 /// Restarts the server whenever it dies, until it is to stop.
