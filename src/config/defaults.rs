@@ -103,6 +103,7 @@ impl Default for Api {
             operator_keys: Vec::new(),
             rate_limit: 50,
             rate_burst: 200,
+            streams_max: 100,
             body_max_bytes: 512 << 10,
             batch_body_max_bytes: 4 << 20,
             bodies_max_bytes: 64 << 20,

@@ -95,6 +95,12 @@ fn callers(config: &Config, found: &mut Findings) {
         api.rate_burst,
         "expected at least 1",
     );
+    found.require(
+        api.streams_max >= 1,
+        "api.streams_max",
+        api.streams_max,
+        "expected at least 1",
+    );
     positive(found, "api.accept_timeout", api.accept_timeout);
     positive(found, "receiver.store_timeout", receiver.store_timeout);
     for (key, wait, limit) in [

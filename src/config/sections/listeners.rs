@@ -113,6 +113,8 @@ pub struct Api {
     pub rate_limit: u32,
     /// Requests at once and key.
     pub rate_burst: u32,
+    /// Live event streams at once and tenant; operators have as many together.
+    pub streams_max: u32,
     /// Bound of one request's body, bytes; the broker takes 1 MiB a message.
     pub body_max_bytes: usize,
     /// Bound of a batch's body, bytes.

@@ -1,6 +1,7 @@
 //! Who calls: API keys, each with its rate limit.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, State};
 use axum::http::header::AUTHORIZATION;
@@ -10,6 +11,7 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::super::places::sender_is_known;
 use super::{Api, Refusal};
@@ -62,10 +64,14 @@ impl Caller {
     }
 }
 
+/// When to come again after too many live streams, seconds.
+const STREAMS_RETRY_SECONDS: u64 = 5;
+
 /// The keys of the configuration, as digests.
 #[derive(Debug)]
 pub struct Keys {
     entries: Vec<Entry>,
+    streams_max: u32,
     clock: DefaultClock,
 }
 
@@ -74,6 +80,7 @@ struct Entry {
     digest: [u8; 32],
     caller: Caller,
     limiter: DefaultDirectRateLimiter,
+    streams: Arc<Semaphore>,
 }
 
 impl Keys {
@@ -84,10 +91,12 @@ impl Keys {
         let at_least_one = |n: u32| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
         let quota = Quota::per_second(at_least_one(rules.rate_limit))
             .allow_burst(at_least_one(rules.rate_burst));
+        let streams_max = usize::try_from(rules.streams_max).unwrap_or(usize::MAX);
         let entry = |key: &str, caller| Entry {
             digest: Sha256::digest(key).into(),
             caller,
             limiter: RateLimiter::direct(quota),
+            streams: Arc::new(Semaphore::new(streams_max.min(Semaphore::MAX_PERMITS))),
         };
         let tenants = rules.keys.iter().filter_map(|key| {
             let (tenant, key) = key.expose_secret().split_once(':')?;
@@ -97,6 +106,7 @@ impl Keys {
         let operators = rules.operator_keys.iter().map(operator);
         Self {
             entries: tenants.chain(operators).collect(),
+            streams_max: rules.streams_max,
             clock: DefaultClock::default(),
         }
     }
@@ -125,6 +135,24 @@ impl Keys {
             Problem::new(ProblemCode::RateLimited, detail).retry_after(seconds)
         })?;
         Ok(entry.caller.clone())
+    }
+
+    /// Counts a live stream against what its caller may have at once, as long as the permit lives.
+    ///
+    /// # Errors
+    /// `rate-limited`.
+    pub fn stream(&self, caller: &Caller) -> Result<OwnedSemaphorePermit, Problem> {
+        // All keys of a caller share what the first of them has.
+        let first = self.entries.iter().find(|entry| entry.caller == *caller);
+        let permit = first.and_then(|entry| Arc::clone(&entry.streams).try_acquire_owned().ok());
+        permit.ok_or_else(|| {
+            let detail = format!(
+                "{} event streams are open, no more are allowed at once; close one, or read the \
+                 events of several tasks from /v1/events",
+                self.streams_max
+            );
+            Problem::new(ProblemCode::RateLimited, detail).retry_after(STREAMS_RETRY_SECONDS)
+        })
     }
 }
 

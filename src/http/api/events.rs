@@ -25,7 +25,7 @@ pub(super) async fn of_task(
     let task = api.intake.task(caller.scope(), &task).await?;
     if wants_stream(&headers) {
         let from = last_event_id(&headers)?.map_or(task.relay.requested_seq.max(1), |seq| seq + 1);
-        return live(&api, Of::Task(&task.task_id), Some(from)).await;
+        return live(&api, &caller, Of::Task(&task.task_id), Some(from)).await;
     }
     let events = api.feed.history(&task.task_id).await?;
     Ok(Json(json!({ "events": events })).into_response())
@@ -46,20 +46,24 @@ pub(super) async fn of_all(
     match (task, caller.scope()) {
         (Some(task), scope) => {
             let task = api.intake.task(scope, task).await?;
-            live(&api, Of::Task(&task.task_id), from).await
+            live(&api, &caller, Of::Task(&task.task_id), from).await
         }
-        (None, Some(tenant)) => live(&api, Of::Tenant(tenant), from).await,
-        (None, None) => live(&api, Of::Everybody, from).await,
+        (None, Some(tenant)) => live(&api, &caller, Of::Tenant(tenant), from).await,
+        (None, None) => live(&api, &caller, Of::Everybody, from).await,
     }
 }
 
-async fn live(api: &Api, of: Of<'_>, from: Option<u64>) -> Answer {
+async fn live(api: &Api, caller: &Caller, of: Of<'_>, from: Option<u64>) -> Answer {
+    let permit = api.keys.stream(caller)?;
     let events = api.feed.live(of, from).await?;
     // Ends when we stop, since a listener would hold the drain up: the caller comes back with
     // `Last-Event-ID`.
     let events = events
         .take_until(api.stop.clone().cancelled_owned())
-        .map(|shown| event(&shown));
+        .map(move |shown| {
+            let _open = &permit;
+            event(&shown)
+        });
     Ok(Sse::new(events)
         .keep_alive(KeepAlive::default())
         .into_response())

@@ -4,7 +4,8 @@ use kling_relay::model::problem::ProblemCode;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Answer, OPERATOR, OTHER, World, video};
+use super::{Answer, KEY, OPERATOR, OTHER, WITHIN, World, video};
+use crate::broker::until;
 
 #[tokio::test]
 async fn strangers_and_other_tenants_see_nothing() {
@@ -105,6 +106,34 @@ async fn a_key_has_its_rate() {
         .call_as(OTHER, Method::GET, "/v1/budget", &Value::Null)
         .await;
     assert_eq!(other.status, 200, "another key has its own");
+}
+
+#[tokio::test]
+async fn a_tenant_has_so_many_live_streams() {
+    let world = World::with(|config| config.api.streams_max = 2).await;
+    let open = async |key| {
+        let request = world.request(key, Method::GET, "/v1/events");
+        request.send().await.unwrap()
+    };
+    let first = open(KEY).await;
+    let second = open(KEY).await;
+    for opened in [&first, &second] {
+        assert_eq!(opened.status(), 200);
+    }
+    assert_eq!(open(KEY).await.status(), 429);
+    let refused = world.get("/v1/events").await;
+    refused.is_refusal("rate-limited", 429, "", "2 event streams are open");
+    assert_eq!(refused.header("retry-after"), "5");
+    assert_eq!(
+        open(OTHER).await.status(),
+        200,
+        "another tenant has its own"
+    );
+    drop(first);
+    until("its place is free again", WITHIN, async || {
+        open(KEY).await.status() == 200
+    })
+    .await;
 }
 
 /// The documented codes, each with its status.
