@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use kling_relay::decide::ledger::{Limits, closing};
 use kling_relay::edge::nats::log::{Log, ReadFrom, new_commit_id};
 use kling_relay::edge::nats::money::NewTask;
+use kling_relay::edge::nats::money::repair::{self, Orphan};
 use kling_relay::edge::nats::record::Recorded;
 use kling_relay::edge::nats::topology;
 use kling_relay::model::amount::{Amount, Unit};
@@ -165,6 +166,11 @@ pub(crate) async fn end(log: &Log, id: &TaskId) -> kling_relay::edge::nats::log:
 /// Closes a task's hold with what Kling says.
 pub(crate) fn billed(on: &Task, billing: &[Amount]) -> kling_relay::decide::ledger::Closing {
     closing(on.estimate, on.status, Some(billing))
+}
+
+/// Finds money without its task event, where no event has expired.
+pub(crate) fn orphans(messages: &[Recorded]) -> Vec<Orphan> {
+    repair::orphans(messages, 0, Timestamp::MIN)
 }
 
 /// Reads the whole log, in order.

@@ -5,9 +5,12 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::Timestamp;
+use kling_relay::config;
+use kling_relay::edge::clock::Clock;
 use kling_relay::edge::nats::Broker;
 use kling_relay::edge::nats::log::Log;
-use kling_relay::edge::nats::money::repair::{orphans, repair};
+use kling_relay::edge::nats::money::repair::{self, repair};
 use kling_relay::edge::nats::money::{Money, MoneyRules};
 use kling_relay::edge::nats::record::Recorded;
 use kling_relay::edge::nats::topology;
@@ -17,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::{Node, config, open, until};
 use crate::kit::{
     account_key, audit, audit_torn, billed, count, end, everything, fresh_task_id, fresh_tasks,
-    key, limits, new_task, video,
+    key, limits, new_task, orphans, video,
 };
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -135,7 +138,11 @@ async fn hold_without_its_task_is_taken_back_at_start_once() {
     drop(money);
     power_cut(&mut node, &log, seq).await;
     assert!(log.load(&id).await.expect("a broker").is_none());
-    assert_eq!(orphans(&everything(&log).await).len(), 2);
+    let left = everything(&log).await;
+    assert_eq!(orphans(&left).len(), 2);
+    let end = left.last().expect("a log").seq;
+    let long_ago = repair::orphans(&left, end, Timestamp::MAX);
+    assert_eq!(long_ago.len(), 2, "however long the machine was off");
     let money = writer(&log).await;
     assert_eq!(held(&money).await, (5, 5));
     assert_eq!(repair(&log).await.expect("a broker"), 0, "once");
@@ -326,4 +333,34 @@ async fn whole_batches_are_left_alone() {
         "a window that begins within a batch"
     );
     audit(&messages);
+}
+
+/// Task events live shorter than the money of the same batch, and the batch's last message is one.
+#[tokio::test]
+async fn money_whose_tasks_have_expired_is_left_alone() {
+    let node = Node::start();
+    let (broker, _) = open(&node.endpoint(), &config(1)).await;
+    let retention = config::Retention {
+        tasks: Duration::from_secs(3),
+        ..config::Retention::default()
+    };
+    let log = Log::new(&broker, Clock::system(), "test", &config(1), &retention);
+    let money = writer(&log).await;
+    let task = new_task(&fresh_task_id(), video(5));
+    let id = task.event.task.task_id.clone();
+    money.accept(vec![task], DEADLINE).await.expect("accepted");
+    drop(money);
+    let batch = everything(&log).await;
+    let without_event = &batch[..batch.len() - 1];
+    assert_eq!(
+        orphans(without_event).len(),
+        2,
+        "without its event it looks torn"
+    );
+    until("its event has expired", DEADLINE, async || {
+        log.load(&id).await.expect("a broker").is_none()
+    })
+    .await;
+    assert_eq!(repair(&log).await.expect("a broker"), 0);
+    assert_eq!(held(&writer(&log).await).await, (5, 5));
 }

@@ -3,14 +3,13 @@
 use std::collections::HashSet;
 
 use futures::future::join_all;
-use kling_relay::edge::nats::money::repair::orphans;
 use kling_relay::model::ids::TaskId;
 use reqwest::Method;
 use serde_json::json;
 
 use super::{Answer, KEY, OTHER, WITHIN, World, video};
 use crate::broker::until;
-use crate::kit::everything;
+use crate::kit::{everything, orphans};
 use crate::torn::power_cut;
 
 const TASKS: &str = "/v1/tasks";

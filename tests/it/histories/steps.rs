@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use kling_relay::edge::clock::Clock;
 use kling_relay::edge::nats::log::{Committed, Loaded, LogError};
-use kling_relay::edge::nats::money::repair::orphans;
 use kling_relay::edge::nats::money::{AcceptError, LimitChange, NewTask};
 use kling_relay::model::amount::{Amount, Unit};
 use kling_relay::model::ids::Day;
@@ -15,7 +14,7 @@ use rust_decimal::Decimal;
 use super::model::ledgers;
 use super::{DEADLINE, History, LOSSY, answered, days, writer};
 use crate::broker::until;
-use crate::kit::{billed, end, everything, fresh_task_id, new_task, video};
+use crate::kit::{billed, end, everything, fresh_task_id, new_task, orphans, video};
 use crate::torn::power_cut;
 
 impl History {

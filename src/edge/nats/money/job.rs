@@ -218,9 +218,12 @@ impl Job {
         }
     }
 
-    /// Answers an acceptance that is refused.
+    /// Answers an acceptance that is refused. Where a power cut has left a part of it, that part
+    /// stands, and nobody may be told that nothing was written.
     pub(super) fn refuse_accept(self, error: AcceptError) {
+        let in_part = self.already_stored().iter().any(Option::is_some);
         match self.work {
+            _ if in_part => self.give_up(),
             Work::Accept { answer, .. } => reply(answer, Err(error)),
             Work::Settle { .. } | Work::SetLimit { .. } | Work::Adjust { .. } => self.give_up(),
         }

@@ -7,6 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use jiff::{SignedDuration, Timestamp};
 use rust_decimal::Decimal;
 use serde_json::json;
 
@@ -23,6 +24,8 @@ use crate::model::ledger::{Balance, EntryKind, LedgerEntry, LedgerKey};
 
 /// Rounds in a row that may come to nothing: other writers were first on the same ledgers.
 const TRIES_MAX: u32 = 20;
+/// A task's events are kept at least so long, less than what the configuration may say.
+const EVENTS_KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// Takes back the ledger entries of a torn batch, if there is one; returns how many.
 ///
@@ -35,8 +38,10 @@ pub async fn repair(log: &Log) -> Result<usize, LogError> {
     // Where the window begins stays: what is written from now on must not push the rest of the
     // batch out of sight.
     let mut window = Vec::new();
-    read_on(log, &mut window, begin(log).await?).await?;
-    let before = orphans(&window);
+    let end = read_on(log, &mut window, begin(log).await?).await?;
+    let retention = SignedDuration::try_from(log.inner.task_retention).unwrap_or(EVENTS_KEPT);
+    let kept_since = log.inner.clock.now() - retention.min(EVENTS_KEPT);
+    let before = orphans(&window, end, kept_since);
     if before.is_empty() {
         return Ok(0);
     }
@@ -47,8 +52,8 @@ pub async fn repair(log: &Log) -> Result<usize, LogError> {
     let (mut repaired, mut in_vain) = (0, 0);
     while in_vain < TRIES_MAX {
         let next = window.last().map_or(1, |newest| newest.seq + 1);
-        read_on(log, &mut window, next).await?;
-        let mut torn = orphans(&window);
+        let end = read_on(log, &mut window, next).await?;
+        let mut torn = orphans(&window, end, kept_since);
         torn.retain(|orphan| before.contains(orphan));
         torn.truncate(topology::BATCH_MESSAGES_MAX);
         if torn.is_empty() {
@@ -77,10 +82,13 @@ pub struct Orphan {
 /// Finds ledger entries of batches without their last message whose task event is not among the
 /// messages of the same batch, and which nothing has taken back yet.
 ///
-/// `window` is a stretch of the log in order and without gaps, up to its end.
+/// `window` is a stretch of the log in order, whose last sequence is `end`. Events stored after
+/// `kept_since` are still there. Those before may have expired, which leaves a gap where they were:
+/// their money lives longer, and is no orphan. A torn batch ends where the next message follows.
 #[must_use]
-pub fn orphans(window: &[Recorded]) -> Vec<Orphan> {
+pub fn orphans(window: &[Recorded], end: u64, kept_since: Timestamp) -> Vec<Orphan> {
     let mut committed = HashSet::new();
+    let mut newest: HashMap<&str, &Recorded> = HashMap::new();
     let mut events: HashMap<&str, HashSet<TaskId>> = HashMap::new();
     let mut taken_back = HashSet::new();
     let mut entries = Vec::new();
@@ -93,6 +101,7 @@ pub fn orphans(window: &[Recorded]) -> Vec<Orphan> {
         let Some((batch, _, last)) = message.batch() else {
             continue;
         };
+        newest.insert(batch, message);
         if last {
             committed.insert(batch);
         }
@@ -114,9 +123,16 @@ pub fn orphans(window: &[Recorded]) -> Vec<Orphan> {
             entry,
         })
     };
+    let is_torn = |batch: &str| {
+        let is_whole = newest.get(batch).is_none_or(|newest| {
+            let next = window.binary_search_by_key(&(newest.seq + 1), |message| message.seq);
+            newest.stored_at <= kept_since && newest.seq < end && next.is_err()
+        });
+        !committed.contains(batch) && !is_whole
+    };
     entries
         .into_iter()
-        .filter(|(batch, _)| !committed.contains(batch))
+        .filter(|(batch, _)| is_torn(batch))
         .filter_map(|(batch, message)| is_orphan(batch, message))
         .collect()
 }
@@ -140,8 +156,8 @@ async fn begin(log: &Log) -> Result<u64, LogError> {
     Ok(first.saturating_sub(place.unwrap_or(1) - 1).max(1))
 }
 
-/// Reads from a sequence on to the end.
-async fn read_on(log: &Log, window: &mut Vec<Recorded>, mut next: u64) -> Result<(), LogError> {
+/// Reads from a sequence on to the end, and returns which that is.
+async fn read_on(log: &Log, window: &mut Vec<Recorded>, mut next: u64) -> Result<u64, LogError> {
     let last = log.last_sequence().await?;
     while next <= last {
         let query = json!({ "seq": next, "batch": 500, "next_by_subj": ">" });
@@ -152,7 +168,7 @@ async fn read_on(log: &Log, window: &mut Vec<Recorded>, mut next: u64) -> Result
         next = newest.seq + 1;
         window.extend(page);
     }
-    Ok(())
+    Ok(last)
 }
 
 /// Writes the adjustments in one batch; `false` when a ledger has moved on meanwhile.
