@@ -19,5 +19,12 @@ pub fn look_up(task: &Task, kling: &Client) -> LookUp {
 /// Returns what Kling leaves unsaid about a task's money.
 #[must_use]
 pub fn terms(task: &Task, kling: &Client) -> Terms {
-    Terms::new(ProductRow::of(task.product).pack.unit(), kling.cash_unit())
+    let unit = ProductRow::of(task.product).pack.unit();
+    let mut terms = Terms::new(unit, kling.cash_unit());
+    // The list of all tasks does not say what was made: the product of what was rebuilt from it is
+    // a guess.
+    if task.relay.rebuilt && task.relay.path.is_empty() {
+        terms.pack = None;
+    }
+    terms
 }

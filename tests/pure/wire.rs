@@ -173,6 +173,20 @@ fn a_bill_that_cannot_be_is_no_bill() {
 }
 
 #[test]
+fn a_bare_number_says_nothing_where_the_product_is_not_known() {
+    let unknown = Terms {
+        pack: None,
+        ..terms()
+    };
+    let bare = json!({ "task_id": "1", "task_status": "succeed", "final_unit_deduction": "8" });
+    assert_eq!(parse_task(&bare, unknown).unwrap().billing, None);
+    let bill = json!([{ "charge_type": "unit", "package_type": "image", "amount": "8" }]);
+    let named = json!({ "id": "1", "status": "succeeded", "billing": bill });
+    let billing = parse_task(&named, unknown).unwrap().billing.unwrap();
+    assert_eq!(billing[0].unit, Unit::Image);
+}
+
+#[test]
 fn more_outputs_than_any_task_has_are_refused() {
     let outputs = |n: usize| vec![json!({ "type": "image", "url": "https://x.klingai.com/" }); n];
     let body = |n| json!({ "id": "1", "status": "succeeded", "outputs": outputs(n) });

@@ -57,8 +57,9 @@ pub enum Malformed {
 /// What a body leaves unsaid about money.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// The unit of the product's pack: the legacy dialect gives a bare number of units.
-    pub pack: Unit,
+    /// The unit of the product's pack: the legacy dialect gives a bare number of units. `None`
+    /// where the product is not known: then such a number says nothing.
+    pub pack: Option<Unit>,
     /// The currency of the account's cash balance: the legacy dialect gives a bare amount.
     pub cash: Unit,
 }
@@ -67,7 +68,10 @@ impl Terms {
     /// Makes the terms of a task whose product is paid from this pack.
     #[must_use]
     pub fn new(pack: Unit, cash: Unit) -> Self {
-        Self { pack, cash }
+        Self {
+            pack: Some(pack),
+            cash,
+        }
     }
 }
 

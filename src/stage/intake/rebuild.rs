@@ -14,6 +14,7 @@ use super::{Intake, announce};
 use crate::decide::products::ProductRow;
 use crate::edge::nats::log::new_commit_id;
 use crate::edge::nats::money::{AcceptError, NewTask};
+use crate::model::amount::sum_by_unit;
 use crate::model::answer::Rebuilt;
 use crate::model::event::TaskEvent;
 use crate::model::operator::{LostTask, Rebuild};
@@ -22,6 +23,8 @@ use crate::model::task::{Generation, Newer, RelayState, Reuse, Slots, Status, Ta
 
 /// Tasks of one call.
 const TASKS_MAX: usize = 200;
+/// Deduction records of one task.
+const RECORDS_MAX: usize = 1_000;
 /// What is not known of a lost task any more.
 const UNKNOWN: &str = "unknown";
 
@@ -43,9 +46,9 @@ impl Intake {
             return Err(Problem::new(ProblemCode::InvalidRequest, detail).field("tasks"));
         }
         for lost in &wish.tasks {
-            if !(Decimal::ZERO..=AMOUNT_MAX).contains(&lost.hold.amount) {
+            if !is_possible(lost) {
                 let task_id = &lost.task_id;
-                let detail = format!("task {task_id} has a hold below 0 or beyond any task's");
+                let detail = format!("task {task_id} has money below 0 or beyond any task's");
                 return Err(Problem::new(ProblemCode::InvalidRequest, detail).field("tasks"));
             }
         }
@@ -175,4 +178,16 @@ impl Intake {
             newer: Newer::new(),
         }
     }
+}
+
+/// Tells whether a task can have cost that. A record may be a refund, the sum of them not.
+fn is_possible(lost: &LostTask) -> bool {
+    let possible = Decimal::ZERO..=AMOUNT_MAX;
+    let mut records = lost.recorded.iter();
+    possible.contains(&lost.hold.amount)
+        && lost.recorded.len() <= RECORDS_MAX
+        && records.all(|record| record.amount.abs() <= AMOUNT_MAX)
+        && sum_by_unit(lost.recorded.iter().copied())
+            .iter()
+            .all(|sum| possible.contains(&sum.amount))
 }

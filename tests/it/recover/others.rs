@@ -1,8 +1,9 @@
 //! Tasks of the account that are not asked for, or not ours: counted, named, and left alone.
 
+use kling_relay::edge::nats::topology;
 use kling_relay::model::ids::{TaskId, Tenant};
 use rust_decimal::Decimal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{REBUILD, WHY, recover};
 use crate::world::{Expected, Options, World, video};
@@ -38,6 +39,30 @@ async fn another_deployments_tasks_are_rebuilt_only_where_their_tenant_is_named(
     world.finished(std::slice::from_ref(&id)).await;
     world.app.stop().await;
     world.sim.stop().await;
+}
+
+/// The money writer adds these figures up.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_task_can_have_cost_is_not_rebuilt() {
+    let world = World::start(Options::default()).await;
+    let client = world.app.broker().client().clone();
+    for figures in [&["-1"][..], &["1000000001"], &["600000000", "600000000"]] {
+        let amount = |figure: &&str| json!({ "amount": figure, "unit": "video-unit" });
+        let recorded: Vec<_> = figures.iter().map(amount).collect();
+        let task = json!({
+            "task_id": TaskId::from_bits(&Tenant::parse("acme").unwrap(), 7),
+            "kling_task_id": "1", "created_at": "2026-11-21T08:00:00Z",
+            "product": "text-to-video", "path": "", "recorded": recorded,
+            "hold": { "amount": "1", "unit": "video-unit" },
+        });
+        let wish = json!({ "tasks": [task], "who": "olga", "reason": "an outage" });
+        let body = wish.to_string().into();
+        let answer = client.request(topology::REBUILD, body).await.unwrap();
+        let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
+        assert_eq!(answer["code"], "invalid-request", "{answer}");
+    }
+    assert_eq!(world.count("kling.v1.*.task.>").await, 0);
+    world.stop(Expected::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

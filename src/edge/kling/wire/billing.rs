@@ -30,7 +30,7 @@ pub(super) fn read(object: &Map<String, Value>, terms: Terms) -> Option<Vec<Amou
 fn line(entry: &Map<String, Value>, terms: Terms) -> Option<Amount> {
     let name = |key| text(entry, &[key]).unwrap_or_default().to_ascii_lowercase();
     let unit = match name("charge_type").as_str() {
-        "unit" => pack(&name("package_type"), Some(terms.pack))?,
+        "unit" => pack(&name("package_type"), terms.pack)?,
         "cash" => currency(&name("currency"), terms.cash)?,
         _ => return None,
     };
@@ -71,7 +71,7 @@ fn legacy(object: &Map<String, Value>, terms: Terms) -> Option<Vec<Amount>> {
     let cash = said(cash.and_then(|cash| cash.get("quota")));
     let mut bill = Vec::new();
     if let Some(units) = units {
-        bill.push(Amount::new(units?, terms.pack));
+        bill.push(Amount::new(units?, terms.pack?));
     }
     if let Some(cash) = cash {
         bill.push(Amount::new(cash?, terms.cash));
