@@ -135,6 +135,12 @@ impl TaskId {
         Self(text)
     }
 
+    /// Returns the id of the task that is submitted with an idempotency key.
+    #[must_use]
+    pub fn with_key(tenant: &Tenant, key: &str) -> Self {
+        Self::derived(tenant, "idempotency-key", key)
+    }
+
     /// Derives an id from a cause (an idempotency key, a parent and attempt): same cause, same id.
     #[must_use]
     pub fn derived(tenant: &Tenant, purpose: &str, cause: &str) -> Self {

@@ -32,7 +32,10 @@ pub async fn run(link: &Connected, args: &BatchArgs, output: Output) -> anyhow::
         return Ok(estimates.allowed);
     }
     output.say(&estimate::figures(&estimates));
-    if let Some(over) = over(&estimates) {
+    // The budget has paid for a repeat already, or for its first parts; the service tells them.
+    if let Some(over) = over(&estimates)
+        && !is_repeat(link, &tenant, args).await
+    {
         refuse(over, output);
         return Ok(false);
     }
@@ -45,10 +48,7 @@ pub async fn run(link: &Connected, args: &BatchArgs, output: Output) -> anyhow::
     }
     let mut submitted = AcceptedBatch::default();
     for (i, part) in parts.iter().enumerate() {
-        let key = args
-            .idempotency_key
-            .as_ref()
-            .map(|key| format!("{key}.{i}"));
+        let key = args.idempotency_key.as_deref().map(|key| key_of(key, i));
         let subject = topology::submit_subject(&tenant);
         let answer: anyhow::Result<AcceptedBatch> =
             link.ask(subject, body(part, false), key.as_deref()).await;
@@ -65,6 +65,19 @@ pub async fn run(link: &Connected, args: &BatchArgs, output: Output) -> anyhow::
     let ids: Vec<&str> = submitted.task_ids.iter().map(TaskId::as_str).collect();
     output.result(&submitted, &ids.join("\n"));
     Ok(true)
+}
+
+/// The idempotency key of a part.
+fn key_of(key: &str, part: usize) -> String {
+    format!("{key}.{part}")
+}
+
+async fn is_repeat(link: &Connected, tenant: &Tenant, args: &BatchArgs) -> bool {
+    let Some(key) = args.idempotency_key.as_deref() else {
+        return false;
+    };
+    let first = TaskId::with_key(tenant, &key_of(key, 0));
+    matches!(link.log.load(&first).await, Ok(Some(_)))
 }
 
 /// Says that the budget does not allow it: the sentence on stderr for a person, the same problem

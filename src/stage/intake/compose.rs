@@ -2,9 +2,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::Intake;
 use super::refusals::unfit;
 use super::reuse::check_reuse;
-use super::{CAUSE, Intake};
 use crate::decide::pricing::{PlanOptions, Planned, check_not_before, plan, request_digest};
 use crate::decide::reuse::reuse_key;
 use crate::edge::nats::log::new_commit_id;
@@ -59,7 +59,7 @@ impl Intake {
     ) -> Result<NewTask, Problem> {
         let planned = self.plan(request, now)?;
         let task_id = match cause {
-            Some(cause) => TaskId::derived(tenant, CAUSE, cause),
+            Some(cause) => TaskId::with_key(tenant, cause),
             None => fresh_id(tenant, now),
         };
         let hold = planned.price;

@@ -53,8 +53,6 @@ use self::repeats::{accepted, accepted_batch, cause_of, count_of};
 pub const BATCH_MAX: usize = 300;
 const IDEMPOTENCY_KEY_MAX: usize = 128;
 const PAGE_DEFAULT: usize = 50;
-/// What the ids of tasks with an idempotency key are derived from.
-const CAUSE: &str = "idempotency-key";
 
 /// What intake decides by.
 #[derive(Clone, Debug)]

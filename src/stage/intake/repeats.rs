@@ -1,7 +1,7 @@
 //! The same idempotency key brings the same tasks: what an earlier submission with it became.
 
+use super::Intake;
 use super::refusals::{away, conflict, rebuilt_in_part};
-use super::{CAUSE, Intake};
 use crate::decide::pricing::request_digest;
 use crate::model::amount::sum_by_unit;
 use crate::model::answer::{Accepted, AcceptedBatch};
@@ -27,7 +27,7 @@ impl Intake {
             return Ok(Vec::new());
         };
         let count = count_of(requests);
-        let id = |i| TaskId::derived(tenant, CAUSE, &cause_of(key, i));
+        let id = |i| TaskId::with_key(tenant, &cause_of(key, i));
         let mut tasks: Vec<Task> = Vec::with_capacity(requests.len());
         for (i, request) in requests.iter().enumerate() {
             let loaded = self.log.load(&id(i)).await.map_err(|e| away(&e))?;

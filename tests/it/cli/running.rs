@@ -372,7 +372,8 @@ fn in_an_hour() -> String {
 async fn a_large_file_goes_in_several_commits() {
     let limit = [(
         "KLING_RELAY_BUDGET__DAILY_LIMIT",
-        "{ video-unit = \"100000\" }",
+        // The file costs 451.5: enough once.
+        "{ video-unit = \"500\" }",
     )];
     let dev = Dev::start(&limit).await;
     let line = format!(
@@ -380,16 +381,19 @@ async fn a_large_file_goes_in_several_commits() {
         in_an_hour()
     );
     let file = dev.place.file("large.jsonl", &line.repeat(301));
-    let said = dev.run(&["batch", &file]).await;
+    let said = dev.run(&["batch", &file, "--idempotency-key", "k"]).await;
     said.is(0, "301 tasks go in 2 commits of at most 300");
-    assert_eq!(
-        said.stdout
-            .lines()
-            .filter(|line| line.starts_with("dev_"))
-            .count(),
-        301
-    );
-    let quiet = dev.run(&["batch", &file, "--quiet"]).await;
+    let ids = |said: &Said| -> Vec<String> {
+        let lines = said.stdout.lines().filter(|line| line.starts_with("dev_"));
+        lines.map(str::to_owned).collect()
+    };
+    assert_eq!(ids(&said).len(), 301);
+    // The same again is paid for already.
+    let again = ["batch", &file, "--idempotency-key", "k", "--quiet"];
+    let quiet = dev.run(&again).await;
     assert_eq!(quiet.stdout.lines().count(), 301, "{quiet:?}");
+    assert_eq!(ids(&quiet), ids(&said));
+    let another = dev.run(&["batch", &file, "--idempotency-key", "l"]).await;
+    another.is(1, "Nothing was submitted");
     dev.stop().await;
 }
