@@ -9,6 +9,18 @@ use super::amount::{Amount, Unit};
 use super::ids::{Day, KlingTaskId, TaskId, Tenant};
 use super::request::Product;
 
+/// Longest name of who does something, characters.
+pub const WHO_MAX: usize = 64;
+/// Longest reason, characters.
+pub const REASON_MAX: usize = 256;
+
+/// Tells whether a name or a reason can be kept with the money: one line that says something.
+#[must_use]
+pub fn is_line(text: &str, length_max: usize) -> bool {
+    let fits = !text.trim().is_empty() && text.chars().count() <= length_max;
+    fits && !text.chars().any(char::is_control)
+}
+
 /// Changes one limit of one day: `PUT /v1/budget`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

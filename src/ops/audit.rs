@@ -7,9 +7,7 @@ use crate::cli::AuditArgs;
 use crate::config::user_name;
 use crate::edge::nats::log::{Log, LogError, new_commit_id};
 use crate::model::audit::{Audit, AuditAction, AuditState, Selection};
-
-/// Longest `--who` and `--reason`, characters.
-const TEXT_MAX: usize = 200;
+use crate::model::operator::{REASON_MAX, WHO_MAX, is_line};
 
 impl AuditArgs {
     /// Checks that somebody does it for a reason.
@@ -24,13 +22,12 @@ impl AuditArgs {
         {
             bail!("--reason is missing: say why; it is kept with the money");
         }
-        self.who().context("--who is missing: say who does it")?;
-        let fits = |text: &Option<String>| {
-            text.as_ref()
-                .is_none_or(|text| text.chars().count() <= TEXT_MAX)
-        };
-        if !fits(&self.who) || !fits(&self.reason) {
-            bail!("--who and --reason take at most {TEXT_MAX} characters");
+        let who = self.who().context("--who is missing: say who does it")?;
+        let reason = self.reason.as_deref().unwrap_or_default();
+        for (flag, text, length_max) in [("who", &*who, WHO_MAX), ("reason", reason, REASON_MAX)] {
+            if !is_line(text, length_max) {
+                bail!("--{flag} must be one line of 1 to {length_max} characters");
+            }
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use self::found::{Findings, Found};
 use super::audit::Deed;
 use super::connect::Connected;
 use super::output::Output;
-use crate::cli::RecoverArgs;
+use crate::cli::{RecoverArgs, interrupted};
 use crate::decide::products::ProductRow;
 use crate::decide::progress::{self, LastWord, Progress};
 use crate::edge::clock::Clock;
@@ -22,6 +22,7 @@ use crate::edge::kling::client::Span;
 use crate::edge::kling::lists::Lists;
 use crate::edge::kling::wire::{Entry, Terms};
 use crate::edge::nats::callbacks::CallbackToStore;
+use crate::edge::nats::log::LogError;
 use crate::edge::nats::topology;
 use crate::model::amount::{Amount, Unit, sum_by_unit};
 use crate::model::answer::Rebuilt;
@@ -112,7 +113,10 @@ impl Recovery<'_> {
             deed.record(log, AuditState::Begun, 0, self.clock.now())
                 .await?;
         }
-        let searched = self.search(span, &mut findings).await;
+        let searched = tokio::select! {
+            searched = self.search(span, &mut findings) => searched,
+            () = interrupted() => Err(anyhow::anyhow!("interrupted")),
+        };
         let state = match &searched {
             Ok(()) => AuditState::Ended,
             Err(_) => AuditState::Interrupted,
@@ -121,7 +125,9 @@ impl Recovery<'_> {
             true => Ok(()),
             false => {
                 let now = self.clock.now();
-                deed.record(log, state, findings.told, now).await
+                // A history that was begun is told of next; an interruption may come between.
+                let messages = findings.told.max(findings.begun);
+                deed.record(log, state, messages, now).await
             }
         };
         searched
@@ -220,8 +226,12 @@ impl Recovery<'_> {
         let Ok(seen) = &entry.observation else {
             return Ok(Found::Unreadable);
         };
-        let Some(loaded) = self.link.log.load(task_id).await? else {
-            return Ok(Found::NotInLog);
+        let loaded = match self.link.log.load(task_id).await {
+            Ok(Some(loaded)) => loaded,
+            Ok(None) => return Ok(Found::NotInLog),
+            // A newer version may have written it; the others are still to be found.
+            Err(LogError::Corrupt { .. }) => return Ok(Found::Unreadable),
+            Err(error) => return Err(error.into()),
         };
         let next = progress::next(&loaded.task, seen, LastWord::Yes, self.clock.now());
         Ok(match next {
@@ -244,8 +254,10 @@ impl Recovery<'_> {
             Some((path, product)) => (path, product),
             None => ("", by_pack(seen).unwrap_or(Product::TextToVideo)),
         };
-        let recorded = records.get(&seen.kling_task_id);
-        let recorded = recorded.cloned().unwrap_or_default();
+        let recorded = records.get(&seen.kling_task_id).cloned();
+        let recorded = recorded
+            .filter(|records| is_whole(records))
+            .unwrap_or_default();
         LostTask {
             task_id,
             kling_task_id: seen.kling_task_id.clone(),
@@ -322,6 +334,12 @@ impl Recovery<'_> {
         }
         Ok(by_task)
     }
+}
+
+/// A refund whose charge lies before the records that were read does not say what was charged.
+fn is_whole(records: &[Amount]) -> bool {
+    let sums = sum_by_unit(records.iter().copied());
+    sums.iter().all(|sum| !sum.amount.is_sign_negative())
 }
 
 fn ours(entry: &Entry) -> Option<TaskId> {

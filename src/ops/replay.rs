@@ -85,6 +85,13 @@ pub fn check(args: &ReplayArgs) -> anyhow::Result<()> {
             args.consumer
         );
     }
+    if let Some(Consumer::Alerter | Consumer::Retrier) = Consumer::of_stage(&args.consumer) {
+        bail!(
+            "--consumer {:?}: this stage of ours takes no replay; give a consumer of yours \
+             another name",
+            args.consumer
+        );
+    }
     let chosen = Chosen::from_args(&args.range)?;
     if Consumer::of_stage(&args.consumer) == Some(Consumer::Completer) {
         chosen.callbacks()?;

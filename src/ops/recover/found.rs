@@ -26,7 +26,7 @@ pub(super) enum Found {
     OtherTenant,
     /// Not one of ours.
     Foreign,
-    /// Kling's words cannot be read.
+    /// Kling's words cannot be read, or its history was written by a newer version.
     Unreadable,
 }
 

@@ -11,14 +11,12 @@ use crate::edge::nats::money::LimitChange;
 use crate::model::answer::DayBudget;
 use crate::model::ids::Day;
 use crate::model::ledger::{Balance, LIMIT_RANGE, LedgerKey, LedgerOwner, is_limit};
-use crate::model::operator::SetLimit;
+use crate::model::operator::{REASON_MAX, SetLimit, WHO_MAX, is_line};
 use crate::model::problem::{Problem, ProblemCode};
 use crate::telemetry;
 
 /// How far ahead a limit may be changed: a day that is opened now keeps the limits of now.
 const DAYS_AHEAD_MAX: i64 = 31;
-const WHO_MAX: usize = 64;
-const REASON_MAX: usize = 256;
 
 impl Intake {
     /// Reads a day's balance; a day without entries shows the limits that it will open with.
@@ -99,8 +97,7 @@ impl Intake {
 /// Checks who changes the books and why: both stand in the ledger, one line each.
 pub(super) fn signed(who: &str, reason: &str) -> Result<(), Problem> {
     for (field, text, length_max) in [("who", who, WHO_MAX), ("reason", reason, REASON_MAX)] {
-        let fits = !text.trim().is_empty() && text.chars().count() <= length_max;
-        if !fits || text.chars().any(char::is_control) {
+        if !is_line(text, length_max) {
             let detail = format!("{field:?} must be one line of 1 to {length_max} characters");
             return Err(Problem::new(ProblemCode::InvalidRequest, detail).field(field));
         }

@@ -98,7 +98,8 @@ fn without_a_service_commands_say_what_to_start() {
         place.run(&arguments).is(1, "there is no task");
         assert!(!place.has_broker());
     }
-    let bad: [(&[&str], &str); 8] = [
+    let nobody = "x".repeat(65);
+    let bad: [(&[&str], &str); 10] = [
         (&["submit", "--label", "x", "--prompt", "a"], "key=value"),
         (&["submit", "--product", "text-to-vid"], "text-to-video"),
         (&["tasks", "show", "nonsense"], "nonsense"),
@@ -113,6 +114,14 @@ fn without_a_service_commands_say_what_to_start() {
         (&["budget", "show", "--day", "monday"], "2026-11-21"),
         (&["budget", "show", "--tenant", "A B"], "a-z"),
         (&["events", "tail", "--label", "x"], "key=value"),
+        (
+            &["replay", "--consumer", "alerter", "--from-sequence", "1"],
+            "takes no replay",
+        ),
+        (
+            &["recover", "--who", &nobody, "--reason", "x"],
+            "--who must be one line",
+        ),
     ];
     for (arguments, words) in bad {
         place.run(arguments).is(2, words);

@@ -12,6 +12,12 @@ use serde_json::{Value, json};
 use super::{REBUILD, WHY, recover};
 use crate::world::{Expected, Options, TENANTS, World, legacy_video, video};
 
+/// What each of these worlds has gone through.
+const LOST: Expected = Expected {
+    dead_letters: 0,
+    lost: true,
+};
+
 type Deductions = BTreeMap<(String, Day, Unit), Decimal>;
 
 /// Sums what tasks were charged, by tenant, day and unit, from the ledgers' own balances.
@@ -89,12 +95,7 @@ async fn after_the_loss_of_the_broker_what_kling_lists_is_rebuilt() {
     let new = world.submit(&video("")).await;
     world.finished(std::slice::from_ref(&new)).await;
     let _: Value = recover(&world, &["--dry-run"]).await.json();
-    world
-        .stop(Expected {
-            lost: true,
-            ..Expected::default()
-        })
-        .await;
+    world.stop(LOST).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -110,12 +111,7 @@ async fn legacy_tasks_are_rebuilt_although_the_list_of_all_hides_their_ids() {
     let after = world.finished(&ids).await;
     let all: Vec<&Task> = after.values().collect();
     assert_eq!(deductions(&world, &all).await, charged);
-    world
-        .stop(Expected {
-            lost: true,
-            ..Expected::default()
-        })
-        .await;
+    world.stop(LOST).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -230,12 +226,7 @@ async fn only_what_storage_lacks_is_downloaded_again() {
     let after = world.finished(&ids).await;
     assert_eq!(&after[&ids[0]].assets, assets);
     assert_eq!(world.stats().downloads.requests, downloads + 1);
-    world
-        .stop(Expected {
-            lost: true,
-            ..Expected::default()
-        })
-        .await;
+    world.stop(LOST).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -260,10 +251,5 @@ async fn a_rebuild_that_stopped_before_the_log_was_told_is_ended_by_the_next() {
     assert_eq!(next["counts"], json!({ "missed": 1 }), "{next}");
     let after = world.finished(&ids).await;
     assert_eq!(after[&ids[0]].deduction, task.deduction);
-    world
-        .stop(Expected {
-            lost: true,
-            ..Expected::default()
-        })
-        .await;
+    world.stop(LOST).await;
 }

@@ -36,7 +36,7 @@ pub(super) struct Launch {
     pub(super) binary: PathBuf,
     pub(super) config: PathBuf,
     pub(super) log: PathBuf,
-    /// Ours also while the server is down.
+    /// Kept also while the server is down, from all who do not ask for it by its number.
     pub(super) port: Port,
     pub(super) name: String,
 }
