@@ -4,11 +4,16 @@ mod lists;
 mod loss;
 mod others;
 
+use std::process::Stdio;
+
+use kling_relay::edge::nats::log::ReadFrom;
+use kling_relay::edge::nats::topology;
+use kling_relay::model::audit::AuditState;
 use kling_relay::model::ids::TaskId;
 use kling_relay::model::task::Status;
 use serde_json::json;
 
-use crate::broker::until;
+use crate::broker::{signal, until};
 use crate::cli::{Place, Said, WITHIN};
 use crate::world::{DEADLINE, Expected, Options, World, legacy_video, video};
 
@@ -19,7 +24,17 @@ async fn recover(world: &World, more: &[&str]) -> Said {
 
 /// The same with these settings of Kling's.
 async fn recover_with(world: &World, more: &[&str], kling: &[(&str, &str)]) -> Said {
-    let (place, config) = (Place::new(), &world.config);
+    let place = Place::new();
+    let mut command = command(world, &place, more);
+    for (key, value) in kling {
+        command.env(format!("KLING_RELAY_KLING__{key}"), value);
+    }
+    let output = tokio::time::timeout(WITHIN, command.output()).await;
+    output.expect("it ends").unwrap().into()
+}
+
+fn command(world: &World, place: &Place, more: &[&str]) -> tokio::process::Command {
+    let config = &world.config;
     let mut command = place.command(&[&["recover", "--json"], more].concat());
     command
         .env("KLING_RELAY_NATS__URL", config.nats.url.as_ref().unwrap())
@@ -33,12 +48,7 @@ async fn recover_with(world: &World, more: &[&str], kling: &[(&str, &str)]) -> S
         )
         .env("KLING_RELAY_STORAGE__ALLOW_PRIVATE", "true")
         .env("KLING_RELAY_RECONCILER__QUERIES_PER_SECOND", "100");
-    for (key, value) in kling {
-        command.env(format!("KLING_RELAY_KLING__{key}"), value);
-    }
-    let mut command = tokio::process::Command::from(command);
-    let output = tokio::time::timeout(WITHIN, command.output()).await;
-    output.expect("it ends").unwrap().into()
+    command.into()
 }
 
 const WHY: [&str; 4] = ["--who", "olga", "--reason", "an outage"];
@@ -89,5 +99,37 @@ async fn what_callbacks_never_said_is_found_and_takes_their_way() {
     assert_eq!(ended[&silent[2]].status, Status::Failed);
     let again = recover(&world, &WHY).await.json();
     assert_eq!(again["counts"], json!({ "known": 5 }));
+    world.stop(Expected::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_stopped_is_recorded_as_stopped() {
+    let world = World::start(Options::default()).await;
+    let place = Place::new();
+    let mut command = command(&world, &place, &REBUILD);
+    command
+        .env("KLING_RELAY_KLING__API_KEY", "api-key-kling-simulator")
+        // A second for each list: time to be stopped in.
+        .env("KLING_RELAY_RECONCILER__QUERIES_PER_SECOND", "1")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let audits = async || {
+        let read = world
+            .app
+            .log()
+            .read(topology::AUDITS, ReadFrom::Sequence(1), 10);
+        let read = read.await.unwrap();
+        let audits = read.iter().map(|message| message.audit().unwrap());
+        audits.map(|audit| audit.state).collect::<Vec<_>>()
+    };
+    until("it has begun", DEADLINE, async || {
+        !audits().await.is_empty()
+    })
+    .await;
+    signal("-TERM", child.id().unwrap());
+    let stopped: Said = child.wait_with_output().await.unwrap().into();
+    stopped.is(1, "interrupted");
+    assert_eq!(audits().await, [AuditState::Begun, AuditState::Interrupted]);
     world.stop(Expected::default()).await;
 }
