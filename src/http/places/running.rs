@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{Extensions, Request, Response};
@@ -76,6 +76,7 @@ impl Running {
         answer.map(|body| {
             Body::new(Answer {
                 body,
+                last: None,
                 _running: running,
             })
         })
@@ -133,9 +134,12 @@ where
     }
 }
 
-/// The body of an answer, which keeps its connection at work.
+/// The body of an answer, which keeps its connection at work. Its last byte is a frame of its own:
+/// HTTP/2 takes the whole of a frame as soon as the other side wants one byte of it, and with the
+/// last frame this is dropped. So that happens only once all the rest is wanted.
 struct Answer {
     body: Body,
+    last: Option<Bytes>,
     _running: Arc<Running>,
 }
 
@@ -147,14 +151,32 @@ impl HttpBody for Answer {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        if let Some(last) = self.last.take() {
+            return Poll::Ready(Some(Ok(Frame::data(last))));
+        }
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        let ended = self.body.is_end_stream() || self.body.size_hint().exact() == Some(0);
+        let frame = frame.map(|frame| {
+            frame.map(|frame| {
+                frame.map_data(|mut data| {
+                    if ended && data.len() > 1 {
+                        self.last = Some(data.split_off(data.len() - 1));
+                    }
+                    data
+                })
+            })
+        });
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.last.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match &self.last {
+            Some(last) => SizeHint::with_exact(last.len() as u64),
+            None => self.body.size_hint(),
+        }
     }
 }

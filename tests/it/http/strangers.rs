@@ -21,11 +21,12 @@ const PLACES: usize = 8;
 /// So long even strangers keep what they have begun.
 const PATIENCE: Duration = Duration::from_millis(5_500);
 
-/// Begins HTTP/2 with a window of nothing, and asks so often: no answer's body can be sent.
-async fn takes_nothing(served: &Served, streams: u32) -> TlsStream<TcpStream> {
+/// Begins HTTP/2 with a window of no byte or one, and asks so often: no answer's body can be sent
+/// to its end.
+async fn takes_nothing(served: &Served, streams: u32, window: u8) -> TlsStream<TcpStream> {
     let mut stream = served.connect(b"h2").await;
     let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    bytes.extend(frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]));
+    bytes.extend(frame(4, 0, 0, &[0, 4, 0, 0, 0, window]));
     (0..streams).for_each(|n| bytes.extend(request(2 * n + 1)));
     stream.write_all(&bytes).await.expect("it is taken");
     stream
@@ -45,15 +46,17 @@ async fn an_answer_that_nobody_takes_ends_its_connection() {
         ..ListenerLimits::default()
     };
     let served = tls(limits, hello()).await;
-    let mut stalled = takes_nothing(&served, 1).await;
-    read_to_end(&mut stalled).await;
+    for window in [0, 1] {
+        let mut stalled = takes_nothing(&served, 1, window).await;
+        read_to_end(&mut stalled).await;
+    }
 }
 
 #[tokio::test]
 async fn who_takes_no_answer_makes_room() {
     // A success or none: it makes no difference.
     let nothing = Router::new().fallback(async || (StatusCode::NOT_FOUND, "not found"));
-    for router in [hello(), nothing] {
+    for (router, window) in [(hello(), 0), (nothing, 1)] {
         let limits = ListenerLimits {
             connections_max: PLACES,
             header_timeout: 10 * DEADLINE,
@@ -62,7 +65,7 @@ async fn who_takes_no_answer_makes_room() {
         let served = tls(limits, router).await;
         let mut stalled = Vec::new();
         for _ in 0..PLACES {
-            stalled.push(takes_nothing(&served, 1).await);
+            stalled.push(takes_nothing(&served, 1, window).await);
         }
         waited(PATIENCE).await;
         let client = served.client().build().unwrap();
@@ -81,9 +84,9 @@ async fn who_asks_most_and_takes_nothing_goes_first() {
         ..ListenerLimits::default()
     };
     let served = tls(limits, hello()).await;
-    let mut less = takes_nothing(&served, 8).await;
-    let mut most = takes_nothing(&served, 12).await;
-    let _one_more = takes_nothing(&served, 8).await;
+    let mut less = takes_nothing(&served, 8, 0).await;
+    let mut most = takes_nothing(&served, 12, 1).await;
+    let _one_more = takes_nothing(&served, 8, 0).await;
     read_to_end(&mut most).await;
     let early = timeout(Duration::from_millis(200), read_to_end(&mut less)).await;
     assert!(early.is_err(), "it was cut too");
