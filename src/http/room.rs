@@ -1,6 +1,8 @@
 //! Memory for the bodies of a listener: each sets aside what it says that it needs before any of
 //! it is read, so that no number of callers can make us hold more than the bound.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
@@ -23,11 +25,12 @@ pub(super) enum Unread {
     Busy,
 }
 
-/// The memory of all bodies in hand.
+/// The memory of all bodies in hand, or the share of it that one caller may have.
 #[derive(Debug)]
 pub(super) struct Room {
     bytes: usize,
     free: Semaphore,
+    whole: Option<Arc<Room>>,
 }
 
 /// A body, and its part of the room for as long as this is kept.
@@ -35,13 +38,25 @@ pub(super) struct Room {
 pub(super) struct Held<'a> {
     room: &'a Room,
     pub(super) body: Bytes,
-    part: SemaphorePermit<'a>,
+    parts: Vec<SemaphorePermit<'a>>,
 }
 
 impl Room {
     pub(super) fn new(bytes: usize) -> Self {
         let free = Semaphore::new(grains(bytes));
-        Self { bytes, free }
+        Self {
+            bytes,
+            free,
+            whole: None,
+        }
+    }
+
+    /// Makes the share of one caller: one part of so many.
+    pub(super) fn share(whole: &Arc<Self>, parts: usize) -> Self {
+        Self {
+            whole: Some(Arc::clone(whole)),
+            ..Self::new(whole.bytes / parts)
+        }
     }
 
     /// Reads a body once there is room for it: as much as it says it needs, or the most.
@@ -57,7 +72,7 @@ impl Room {
         if bytes > max_bytes {
             return Err(Unread::TooLarge);
         }
-        let part = self.set_aside(bytes)?;
+        let parts = self.set_aside(bytes)?;
         let mut pieces = body.into_data_stream();
         let mut whole = BytesMut::with_capacity(length.unwrap_or_default());
         while let Some(piece) = pieces.next().await {
@@ -70,16 +85,21 @@ impl Room {
         Ok(Held {
             room: self,
             body: whole.freeze(),
-            part,
+            parts,
         })
     }
 
-    fn set_aside(&self, bytes: usize) -> Result<SemaphorePermit<'_>, Unread> {
+    fn set_aside(&self, bytes: usize) -> Result<Vec<SemaphorePermit<'_>>, Unread> {
         if bytes > self.bytes {
             return Err(Unread::TooLarge);
         }
         let wanted = u32::try_from(grains(bytes)).unwrap_or(u32::MAX);
-        self.free.try_acquire_many(wanted).map_err(|_| Unread::Busy)
+        let part = self.free.try_acquire_many(wanted);
+        let mut parts = vec![part.map_err(|_| Unread::Busy)?];
+        if let Some(whole) = &self.whole {
+            parts.extend(whole.set_aside(bytes)?);
+        }
+        Ok(parts)
     }
 }
 
@@ -90,7 +110,7 @@ impl Held<'_> {
         let more = self
             .room
             .set_aside(json_values(&self.body) * JSON_VALUE_BYTES)?;
-        self.part.merge(more);
+        self.parts.extend(more);
         Ok(())
     }
 }

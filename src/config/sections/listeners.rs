@@ -119,7 +119,8 @@ pub struct Api {
     pub body_max_bytes: usize,
     /// Bound of a batch's body, bytes.
     pub batch_body_max_bytes: usize,
-    /// Bound of all bodies in hand, as they stand in memory once they are parsed, bytes.
+    /// Bound of all bodies in hand, as they stand in memory once they are parsed, bytes; a tenant
+    /// has a quarter of it, operators have one together.
     pub bodies_max_bytes: usize,
     /// How long a caller waits for the commit before 503.
     #[serde(with = "super::super::duration")]

@@ -14,6 +14,7 @@ use subtle::ConstantTimeEq;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::super::places::sender_is_known;
+use super::super::room::Room;
 use super::{Api, Refusal};
 use crate::config;
 use crate::model::ids::Tenant;
@@ -66,6 +67,9 @@ impl Caller {
 
 /// When to come again after too many live streams, seconds.
 const STREAMS_RETRY_SECONDS: u64 = 5;
+/// One caller may have so small a part of the memory for bodies: he can declare large ones, and let
+/// us wait for them.
+const BODIES_SHARE: usize = 4;
 
 /// The keys of the configuration, as digests.
 #[derive(Debug)]
@@ -81,6 +85,7 @@ struct Entry {
     caller: Caller,
     limiter: DefaultDirectRateLimiter,
     streams: Arc<Semaphore>,
+    bodies: Room,
 }
 
 impl Keys {
@@ -92,11 +97,13 @@ impl Keys {
         let quota = Quota::per_second(at_least_one(rules.rate_limit))
             .allow_burst(at_least_one(rules.rate_burst));
         let streams_max = usize::try_from(rules.streams_max).unwrap_or(usize::MAX);
+        let bodies = Arc::new(Room::new(rules.bodies_max_bytes));
         let entry = |key: &str, caller| Entry {
             digest: Sha256::digest(key).into(),
             caller,
             limiter: RateLimiter::direct(quota),
             streams: Arc::new(Semaphore::new(streams_max.min(Semaphore::MAX_PERMITS))),
+            bodies: Room::share(&bodies, BODIES_SHARE),
         };
         let tenants = rules.keys.iter().filter_map(|key| {
             let (tenant, key) = key.expose_secret().split_once(':')?;
@@ -142,9 +149,8 @@ impl Keys {
     /// # Errors
     /// `rate-limited`.
     pub fn stream(&self, caller: &Caller) -> Result<OwnedSemaphorePermit, Problem> {
-        // All keys of a caller share what the first of them has.
-        let first = self.entries.iter().find(|entry| entry.caller == *caller);
-        let permit = first.and_then(|entry| Arc::clone(&entry.streams).try_acquire_owned().ok());
+        let entry = self.first(caller);
+        let permit = entry.and_then(|entry| Arc::clone(&entry.streams).try_acquire_owned().ok());
         permit.ok_or_else(|| {
             let detail = format!(
                 "{} event streams are open, no more are allowed at once; close one, or read the \
@@ -153,6 +159,16 @@ impl Keys {
             );
             Problem::new(ProblemCode::RateLimited, detail).retry_after(STREAMS_RETRY_SECONDS)
         })
+    }
+
+    /// Returns the memory that a caller's bodies may have.
+    pub(super) fn bodies(&self, caller: &Caller) -> Option<&Room> {
+        self.first(caller).map(|entry| &entry.bodies)
+    }
+
+    /// All keys of a caller share what the first of them has.
+    fn first(&self, caller: &Caller) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.caller == *caller)
     }
 }
 

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use self::auth::{Caller, Keys};
-use super::room::{Held, Room, Unread};
+use super::room::{Held, Unread};
 use crate::config;
 use crate::edge::clock::Clock;
 use crate::model::ledger::{LedgerKey, LedgerOwner};
@@ -42,7 +42,6 @@ pub struct Api {
     reports: Reports,
     clock: Clock,
     keys: Arc<Keys>,
-    room: Arc<Room>,
     body_max_bytes: usize,
     batch_body_max_bytes: usize,
     stop: CancellationToken,
@@ -66,7 +65,6 @@ impl Api {
             reports,
             clock,
             keys: Arc::new(Keys::new(rules)),
-            room: Arc::new(Room::new(rules.bodies_max_bytes)),
             body_max_bytes: rules.body_max_bytes,
             batch_body_max_bytes: rules.batch_body_max_bytes,
             stop,
@@ -74,9 +72,17 @@ impl Api {
     }
 
     /// Reads a JSON body, with room for what it will be once it is parsed.
-    async fn read(&self, request: Request, max_bytes: usize) -> Result<Held<'_>, Problem> {
+    async fn read(
+        &self,
+        caller: &Caller,
+        request: Request,
+        max_bytes: usize,
+    ) -> Result<Held<'_>, Problem> {
         let (head, body) = request.into_parts();
-        let held = self.room.read(&head.headers, body, max_bytes).await;
+        let held = match self.keys.bodies(caller) {
+            Some(room) => room.read(&head.headers, body, max_bytes).await,
+            None => Err(Unread::Busy),
+        };
         let held = held.and_then(|mut held| {
             held.will_be_parsed()?;
             Ok(held)
@@ -166,7 +172,7 @@ async fn submit(State(api): State<Api>, caller: Caller, request: Request) -> Ans
     let tenant = caller.tenant()?;
     let key = idempotency_key(request.headers())?;
     let intake = api.intake.traced(traceparent(request.headers()));
-    let held = api.read(request, api.body_max_bytes).await?;
+    let held = api.read(&caller, request, api.body_max_bytes).await?;
     let body: TaskRequest = parse_json(&held.body)?;
     let accepted = intake.submit(tenant, key.as_deref(), &body).await?;
     let location = format!("/v1/tasks/{}", accepted.task_id);
@@ -184,7 +190,7 @@ async fn submit_batch(State(api): State<Api>, caller: Caller, request: Request) 
     let tenant = caller.tenant()?;
     let key = idempotency_key(request.headers())?;
     let intake = api.intake.traced(traceparent(request.headers()));
-    let held = api.read(request, api.batch_body_max_bytes).await?;
+    let held = api.read(&caller, request, api.batch_body_max_bytes).await?;
     let batch: Batch = parse_json(&held.body)?;
     let accepted = intake
         .submit_batch(tenant, key.as_deref(), &batch.tasks)
@@ -194,7 +200,7 @@ async fn submit_batch(State(api): State<Api>, caller: Caller, request: Request) 
 
 async fn estimate(State(api): State<Api>, caller: Caller, request: Request) -> Answer {
     let tenant = caller.tenant()?;
-    let held = api.read(request, api.batch_body_max_bytes).await?;
+    let held = api.read(&caller, request, api.batch_body_max_bytes).await?;
     let Inquiry { submission, advise } = Inquiry::parse(&held.body)?;
     let estimates = api.intake.estimate(tenant, submission.requests(), advise);
     Ok(Json(estimates.await?).into_response())
@@ -247,7 +253,7 @@ async fn budget(
 
 async fn set_limit(State(api): State<Api>, caller: Caller, request: Request) -> Answer {
     caller.operator()?;
-    let held = api.read(request, api.body_max_bytes).await?;
+    let held = api.read(&caller, request, api.body_max_bytes).await?;
     let wish: SetLimit = parse_json(&held.body)?;
     Ok(Json(api.intake.set_limit(wish).await?).into_response())
 }

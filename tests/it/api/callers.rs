@@ -3,6 +3,8 @@
 use kling_relay::model::problem::ProblemCode;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use super::{Answer, KEY, OPERATOR, OTHER, WITHIN, World, video};
 use crate::broker::until;
@@ -132,6 +134,35 @@ async fn a_tenant_has_so_many_live_streams() {
     drop(first);
     until("its place is free again", WITHIN, async || {
         open(KEY).await.status() == 200
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_tenants_bodies_leave_room_for_the_others() {
+    let world = World::start().await;
+    let address = world.app.address("api").unwrap();
+    let mut slow = Vec::new();
+    for _ in 0..16 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let head = format!(
+            "POST /v1/batches HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {KEY}\r\n\
+             Content-Length: 4194304\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        slow.push(stream);
+    }
+    until("the tenant holds all that it may", WITHIN, async || {
+        world.submit(&video(&json!({}))).await.status == 503
+    })
+    .await;
+    let other = world
+        .call_as(OTHER, Method::POST, "/v1/tasks", &video(&json!({})))
+        .await;
+    assert_eq!(other.status, 202, "{}", other.body);
+    drop(slow);
+    until("there is room again", WITHIN, async || {
+        world.submit(&video(&json!({}))).await.status == 202
     })
     .await;
 }

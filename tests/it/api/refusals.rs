@@ -262,7 +262,7 @@ async fn bodies_that_are_no_json_or_too_large() {
     let world = World::with(|config| {
         config.api.body_max_bytes = 20_000;
         config.api.batch_body_max_bytes = 100_000;
-        config.api.bodies_max_bytes = 400_000;
+        config.api.bodies_max_bytes = 1_600_000;
     })
     .await;
     let post = |body: &str| {
