@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 
 use super::places::sender_is_known;
-use super::room::{Room, Unread};
+use super::room::{self, Room, Unread};
 use super::server::plain_fallbacks;
 use crate::config;
 use crate::stage::receiver::{Door, Receiver, Verdict};
@@ -94,7 +94,8 @@ impl Routes {
             Door::Account => {}
         }
         let (head, body) = request.into_parts();
-        let admitted = match self.receiver.admit(&door, &head.headers) {
+        let length = room::length(&head.headers);
+        let admitted = match self.receiver.admit(&door, &head.headers, length) {
             Ok(admitted) => admitted,
             Err(verdict) => return Answer::Judged(verdict),
         };

@@ -66,8 +66,7 @@ impl Room {
         body: Body,
         max_bytes: usize,
     ) -> Result<Held<'_>, Unread> {
-        let length = headers.get(header::CONTENT_LENGTH);
-        let length: Option<usize> = length.and_then(|value| value.to_str().ok()?.parse().ok());
+        let length = length(headers);
         let bytes = length.unwrap_or(max_bytes);
         if bytes > max_bytes {
             return Err(Unread::TooLarge);
@@ -113,6 +112,12 @@ impl Held<'_> {
         self.parts.extend(more);
         Ok(())
     }
+}
+
+/// Returns how many bytes the body is said to have.
+pub(super) fn length(headers: &HeaderMap) -> Option<usize> {
+    let value = headers.get(header::CONTENT_LENGTH)?;
+    value.to_str().ok()?.parse().ok()
 }
 
 fn grains(bytes: usize) -> usize {

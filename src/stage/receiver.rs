@@ -16,7 +16,7 @@ use reqwest::header::HeaderMap;
 use sha2::{Digest, Sha256};
 
 use alarm::Alarms;
-use allowance::{Allowances, Taken};
+use allowance::{Allowances, Kind, Taken};
 
 use crate::config::{self, Unsigned};
 use crate::edge::clock::Clock;
@@ -123,24 +123,34 @@ impl Receiver {
     }
 
     /// Says what a callback may bring, before any of it is read: one without a signature proves
-    /// little, so it must be small and come seldom.
+    /// little, so it must be small and come seldom. One of unknown length may be large.
     ///
     /// # Errors
     /// The verdict on one that may bring nothing.
-    pub fn admit(&self, door: &Door, headers: &HeaderMap) -> Result<Admitted, Verdict> {
-        let is_signed = self.secrets.are_asked(headers);
-        let body_max_bytes = match is_signed {
-            true => self.body_max_bytes,
-            false => self.unsigned_body_max_bytes,
+    pub fn admit(
+        &self,
+        door: &Door,
+        headers: &HeaderMap,
+        length: Option<usize>,
+    ) -> Result<Admitted, Verdict> {
+        let is_small = length.is_some_and(|bytes| bytes <= self.unsigned_body_max_bytes);
+        let kind = match self.secrets.are_asked(headers) {
+            true if is_small => Kind::Signed,
+            true => Kind::Large,
+            false => Kind::Unsigned,
+        };
+        let body_max_bytes = match kind {
+            Kind::Large => self.body_max_bytes,
+            Kind::Signed | Kind::Unsigned => self.unsigned_body_max_bytes,
         };
         let taken = match (door, self.unsigned) {
-            (Door::Account, _) if is_signed => None,
-            (Door::Account, _) => return Err(Verdict::Refused),
+            (Door::Account, _) if kind == Kind::Unsigned => return Err(Verdict::Refused),
+            (Door::Account, _) => None,
             (Door::Task(task), policy) => {
-                let taken = self.allowances.take(task, is_signed);
+                let taken = self.allowances.take(task, kind);
                 let taken = taken.map_err(Verdict::TooOften)?;
                 // What is rejected is not stored.
-                if !is_signed && policy != Unsigned::Reject {
+                if kind == Kind::Unsigned && policy != Unsigned::Reject {
                     let allowed = self.allowances.unsigned(task);
                     allowed.map_err(Verdict::TooOften)?;
                 }

@@ -20,8 +20,10 @@ const UNSIGNED_BURST: NonZeroU32 = NonZeroU32::new(10).expect("it is not 0");
 const UNSIGNED_EVERY: Duration = Duration::from_secs(60);
 /// Tasks whose unsigned callbacks are counted at once; a hundred bytes each.
 const TASKS_MAX: usize = 1 << 16;
-/// Bodies of one task in hand at once: of those with a signature, and of those without.
+/// Small bodies of one task in hand at once: of those with a signature, and of those without.
 const IN_HAND_MAX: usize = 4;
+/// Large ones: anybody can write something that looks like a signature.
+const LARGE_IN_HAND_MAX: usize = 1;
 /// When to come again after too many at once, seconds.
 const IN_HAND_WAIT_S: u64 = 10;
 
@@ -32,7 +34,25 @@ pub(super) struct Allowances {
     clock: DefaultClock,
 }
 
-type InHand = Mutex<HashMap<(TaskId, bool), usize>>;
+type InHand = Mutex<HashMap<(TaskId, Kind), usize>>;
+
+/// What a callback says that it brings; each kind of a task's is counted apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    Unsigned,
+    Signed,
+    /// It has a signature, and more than an unsigned one may bring.
+    Large,
+}
+
+impl Kind {
+    fn in_hand_max(self) -> usize {
+        match self {
+            Kind::Unsigned | Kind::Signed => IN_HAND_MAX,
+            Kind::Large => LARGE_IN_HAND_MAX,
+        }
+    }
+}
 
 impl Default for Allowances {
     fn default() -> Self {
@@ -73,11 +93,11 @@ impl Allowances {
     ///
     /// # Errors
     /// In how many seconds to come again, when too many of the task's are.
-    pub(super) fn take(&self, task: &TaskId, is_signed: bool) -> Result<Taken, u64> {
-        let key = (task.clone(), is_signed);
+    pub(super) fn take(&self, task: &TaskId, kind: Kind) -> Result<Taken, u64> {
+        let key = (task.clone(), kind);
         let mut in_hand = self.in_hand.lock().unwrap_or_else(PoisonError::into_inner);
         let count = in_hand.entry(key.clone()).or_default();
-        if *count >= IN_HAND_MAX {
+        if *count >= kind.in_hand_max() {
             return Err(IN_HAND_WAIT_S);
         }
         *count += 1;
@@ -92,7 +112,7 @@ impl Allowances {
 #[derive(Debug)]
 pub(super) struct Taken {
     in_hand: Arc<InHand>,
-    key: (TaskId, bool),
+    key: (TaskId, Kind),
 }
 
 impl Drop for Taken {

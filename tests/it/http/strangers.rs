@@ -94,8 +94,11 @@ async fn who_asks_most_and_takes_nothing_goes_first() {
 
 /// Begins a callback whose body does not come.
 async fn slow(world: &World, path: &str, headers: &str) -> TlsStream<TcpStream> {
+    slow_of(BODY.len(), world, path, headers).await
+}
+
+async fn slow_of(length: usize, world: &World, path: &str, headers: &str) -> TlsStream<TcpStream> {
     let mut stream = world.served.connect(b"http/1.1").await;
-    let length = BODY.len();
     let head = format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n{headers}");
     stream
         .write_all(head.as_bytes())
@@ -186,6 +189,34 @@ async fn slow_bodies_of_one_task_take_no_memory_from_the_others() {
     expects(world.signed(&other, SECRET, "1", BODY), 200).await;
     // Those without a signature are counted apart.
     expects(world.post(&leaked, BODY), 200).await;
+}
+
+#[tokio::test]
+async fn large_bodies_of_many_tasks_leave_room_for_small_ones() {
+    let world = World::start(Setup::default()).await;
+    let leaked: Vec<_> = (0..16)
+        .map(|n| path(NEW_KEY, &task(&n.to_string())))
+        .collect();
+    let mut bodies = Vec::new();
+    for path in &leaked {
+        for _ in 0..4 {
+            bodies.push(slow_of(1 << 20, &world, path, "webhook-id: 1\r\n").await);
+        }
+    }
+    let large = BODY.to_owned() + &" ".repeat(1_000_000);
+    for path in &leaked {
+        until("its large bodies are in hand", DEADLINE, async || {
+            let answer = world.signed(path, SECRET, "1", &large).send().await;
+            answer.unwrap().status() != 200
+        })
+        .await;
+    }
+    expects(world.signed(&leaked[0], SECRET, "1", BODY), 200).await;
+    expects(
+        world.signed(&path(NEW_KEY, &task("b")), SECRET, "1", BODY),
+        200,
+    )
+    .await;
 }
 
 #[tokio::test]
