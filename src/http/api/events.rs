@@ -24,7 +24,7 @@ pub(super) async fn of_task(
 ) -> Answer {
     let task = api.intake.task(caller.scope(), &task).await?;
     if wants_stream(&headers) {
-        let from = last_event_id(&headers)?.map_or(task.relay.requested_seq.max(1), |seq| seq + 1);
+        let from = after(&headers)?.unwrap_or(task.relay.requested_seq.max(1));
         return live(&api, &caller, Of::Task(&task.task_id), Some(from)).await;
     }
     let events = api.feed.history(&task.task_id).await?;
@@ -38,7 +38,7 @@ pub(super) async fn of_all(
     Query(query): Query<Vec<(String, String)>>,
     headers: HeaderMap,
 ) -> Answer {
-    let from = last_event_id(&headers)?.map(|seq| seq + 1);
+    let from = after(&headers)?;
     let task = query
         .iter()
         .find(|(name, _)| name == "task")
@@ -81,11 +81,12 @@ fn wants_stream(headers: &HeaderMap) -> bool {
     accept.is_some_and(|accept| accept.contains("text/event-stream"))
 }
 
-fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+/// Returns the sequence after the one in `Last-Event-ID`.
+fn after(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     let Some(value) = headers.get("last-event-id") else {
         return Ok(None);
     };
-    let seq = value
+    let last: u64 = value
         .to_str()
         .ok()
         .and_then(|text| text.parse().ok())
@@ -93,5 +94,5 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
             let detail = "Last-Event-ID must be the id of an event, a whole number";
             Problem::new(ProblemCode::InvalidRequest, detail).field("Last-Event-ID")
         })?;
-    Ok(Some(seq))
+    Ok(Some(last.saturating_add(1)))
 }

@@ -1,6 +1,7 @@
 //! Events live as server-sent events, resumed without a gap.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use reqwest::Method;
@@ -131,4 +132,15 @@ async fn events_come_live_and_resume_without_a_gap() {
         .header("last-event-id", "x");
     let answer = super::Answer::of(bad).await;
     answer.is_refusal("invalid-request", 400, "Last-Event-ID", "a whole number");
+}
+
+#[tokio::test]
+async fn after_the_greatest_number_nothing_old_comes() {
+    let world = World::start().await;
+    let old = world.accepted(&video(&json!({}))).await;
+    for path in ["/v1/events".to_owned(), format!("/v1/tasks/{old}/events")] {
+        let mut live = Live::open(&world, KEY, &path, Some(u64::MAX)).await;
+        let event = tokio::time::timeout(Duration::from_secs(1), live.next()).await;
+        assert!(event.is_err(), "{path}: {event:?}");
+    }
 }
