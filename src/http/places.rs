@@ -136,7 +136,7 @@ impl Places {
     }
 
     /// Tells some of these connections to go, unless others are on their way already.
-    fn evict(&self, taken: &mut Taken, who: fn(&Taken) -> Vec<u64>) {
+    fn evict(&self, taken: &mut Taken, who: impl FnOnce(&Taken) -> Vec<u64>) {
         if taken.leaving > 0 {
             return;
         }
@@ -154,8 +154,10 @@ impl Places {
         let is_loose = |stage: Option<Stage>| stage.is_some_and(Stage::is_loose);
         match (is_loose(before), is_loose(after)) {
             (false, true) => {
-                if self.loose.fetch_add(1, Ordering::Relaxed) >= self.loose_max {
-                    self.evict(&mut self.lock(), Taken::who_has_most);
+                let loose = self.loose.fetch_add(1, Ordering::Relaxed) + 1;
+                if loose > self.loose_max {
+                    let excess = loose - self.loose_max;
+                    self.evict(&mut self.lock(), |taken| taken.who_has_most(excess));
                 }
             }
             (true, false) => {
@@ -192,8 +194,8 @@ impl Taken {
     }
 
     /// Lists the connections that make us hold more than one request or answer, and nothing for
-    /// anybody who is known: who has the most first.
-    fn who_has_most(&self) -> Vec<u64> {
+    /// anybody who is known: who has the most first, and no more of them than have the excess.
+    fn who_has_most(&self, excess: usize) -> Vec<u64> {
         let loose = self.by_age.iter().filter_map(|(number, seat)| {
             let work = seat.work();
             let mut stages = work.running.values();
@@ -202,7 +204,13 @@ impl Taken {
         });
         let mut loose: Vec<_> = loose.collect();
         loose.sort_unstable();
-        loose.into_iter().map(|(_, number)| number).collect()
+        let mut covered = 0;
+        let needed = loose.into_iter().take_while(|(Reverse(count), _)| {
+            let is_needed = covered < excess;
+            covered += count;
+            is_needed
+        });
+        needed.map(|(_, number)| number).collect()
     }
 }
 
