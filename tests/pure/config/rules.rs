@@ -164,7 +164,10 @@ const BROKEN: &[(&str, &str)] = &[
         "receiver = { unsigned_body_max_bytes = 1 }",
         "receiver.unsigned_body_max_bytes",
     ),
-    ("api = { bodies_max_bytes = 1 }", "api.bodies_max_bytes"),
+    (
+        "api = { bodies_max_bytes = 67108863 }",
+        "api.bodies_max_bytes",
+    ),
     ("receiver = { listen = '0.0.0.0:8080' }", "api.listen"),
     ("api = { listen = '0.0.0.0:8080' }", "api.listen"),
     ("api = { tls = { cert_file = 'c' } }", "api.tls.key_file"),
