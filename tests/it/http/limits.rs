@@ -170,6 +170,23 @@ async fn a_request_has_its_time_and_a_panic_costs_one_answer() {
 }
 
 #[tokio::test]
+async fn answers_of_every_size_come_whole() {
+    for size in [0, 1, 2, 100_000, 3_000_000] {
+        let router = Router::new().route("/", get(async move || "x".repeat(size)));
+        let served = tls(ListenerLimits::default(), router).await;
+        for client in [
+            served.client().http1_only(),
+            served.client().http2_prior_knowledge(),
+        ] {
+            let answer = client.build().unwrap().get(served.url("/")).send().await;
+            let answer = answer.unwrap();
+            assert_eq!(answer.content_length(), Some(size as u64));
+            assert_eq!(answer.text().await.unwrap().len(), size);
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_old_connection_takes_no_further_request() {
     let limits = ListenerLimits {
         connection_age_max: Duration::from_millis(100),
