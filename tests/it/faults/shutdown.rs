@@ -141,7 +141,8 @@ async fn restarted_in_turn_two_programs_lose_and_double_nothing() {
     };
     let mut stand = Stand::prepare(parts).await;
     stand.start().await;
-    let round = stand.submit(faulty(seed, 160), ROUNDS);
+    // A part at once, and one for each round: the last one has work as well.
+    let round = stand.submit(faulty(seed, 160), ROUNDS + 1);
     let mut slowest = Duration::ZERO;
     for n in 0..ROUNDS {
         let last = async || stand.log.last_event_sequence().await.unwrap_or_default();
