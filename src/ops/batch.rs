@@ -1,5 +1,7 @@
 //! `batch`: a file of tasks, estimated first, split into commits of the size that the broker takes.
 
+use anyhow::Context;
+
 use super::connect::Connected;
 use super::output::Output;
 use super::{estimate, requests};
@@ -34,7 +36,7 @@ pub async fn run(link: &Connected, args: &BatchArgs, output: Output) -> anyhow::
     output.say(&estimate::figures(&estimates));
     // The budget has paid for a repeat already, or for its first parts; the service tells them.
     if let Some(over) = over(&estimates)
-        && !is_repeat(link, &tenant, args).await
+        && !is_repeat(link, &tenant, args).await?
     {
         refuse(over, output);
         return Ok(false);
@@ -72,12 +74,16 @@ fn key_of(key: &str, part: usize) -> String {
     format!("{key}.{part}")
 }
 
-async fn is_repeat(link: &Connected, tenant: &Tenant, args: &BatchArgs) -> bool {
+async fn is_repeat(link: &Connected, tenant: &Tenant, args: &BatchArgs) -> anyhow::Result<bool> {
     let Some(key) = args.idempotency_key.as_deref() else {
-        return false;
+        return Ok(false);
     };
     let first = TaskId::with_key(tenant, &key_of(key, 0));
-    matches!(link.log.load(&first).await, Ok(Some(_)))
+    let earlier = link.log.load(&first).await.context(
+        "the budget does not hold the file, and it is not known whether it was submitted with this \
+         key before; try again with the same key",
+    )?;
+    Ok(earlier.is_some())
 }
 
 /// Says that the budget does not allow it: the sentence on stderr for a person, the same problem
