@@ -66,7 +66,8 @@ fn bodies(config: &Config, found: &mut Findings) {
     let fix = "expected api.body_max_bytes to 67108864 bytes";
     found.require(fits, "api.batch_body_max_bytes", bytes, fix);
     let bytes = api.bodies_max_bytes;
-    let fits = (16 * api.batch_body_max_bytes..=16 << 30).contains(&bytes);
+    let least = api.batch_body_max_bytes.saturating_mul(16);
+    let fits = (least..=16 << 30).contains(&bytes);
     let fix = "expected 16 times api.batch_body_max_bytes to 17179869184 bytes: a tenant has a \
                quarter of it, and a body takes more once it is parsed";
     found.require(fits, "api.bodies_max_bytes", bytes, fix);
