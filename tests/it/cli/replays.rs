@@ -181,6 +181,10 @@ async fn a_stopped_replay_goes_on_where_it_stopped() {
             assert_eq!(newest.state, AuditState::Begun, "it could not say more");
         }
 
+        // A record of a newer version, of something that is not known here.
+        let subject = "kling.v1._account.audit.2026-11-21";
+        let client = stand.broker.client();
+        client.request(subject, "{}".into()).await.expect("stored");
         let go_on = format!("{} --rate 10000 --json", replay.go_on);
         let rest = stand.run(&go_on).await.json();
         assert_eq!(rest["replay"], replay.id);

@@ -1,6 +1,7 @@
 //! Tasks of the account that are not asked for, or not ours: counted, named, and left alone.
 
 use kling_relay::edge::nats::topology;
+use kling_relay::model::event::EventKind;
 use kling_relay::model::ids::{TaskId, Tenant};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
@@ -37,6 +38,25 @@ async fn another_deployments_tasks_are_rebuilt_only_where_their_tenant_is_named(
     let said = recover(&world, &named).await.json();
     assert_eq!(said["counts"], json!({ "rebuilt": 1 }), "{said}");
     world.finished(std::slice::from_ref(&id)).await;
+    world.app.stop().await;
+    world.sim.stop().await;
+}
+
+/// As a newer version may have written it: what comes after it in the list is still found.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_that_cannot_be_read_holds_up_no_other() {
+    let world = World::start(Options::default()).await;
+    let acme = Tenant::parse("acme").unwrap();
+    let ids = [7, 8, 9].map(|bits| TaskId::from_bits(&acme, bits));
+    for id in &ids {
+        world.control().add_foreign(Some(id.as_str()), Decimal::ONE);
+    }
+    let subject = topology::task_subject(&ids[1], EventKind::Requested);
+    let client = world.app.broker().client();
+    client.request(subject, "{}".into()).await.unwrap();
+    let said = recover(&world, &["--dry-run"]).await.json();
+    let counts = json!({ "not-in-log": 2, "unreadable": 1 });
+    assert_eq!(said["counts"], counts, "{said}");
     world.app.stop().await;
     world.sim.stop().await;
 }
