@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod development;
 pub mod port;
+pub mod file_lock;
 pub mod fetch;
 pub mod storage;
 pub mod moderation;

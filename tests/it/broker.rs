@@ -3,7 +3,6 @@
 //! The program is `NATS_SERVER`, or the first new enough one of `PATH` and `.local/bin` (which
 //! `deploy/nats/install.sh` fills).
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -14,6 +13,7 @@ use kling_relay::config;
 use kling_relay::edge::clock::Clock;
 use kling_relay::edge::nats::log::Log;
 use kling_relay::edge::nats::{Broker, Credentials, Endpoint, topology, version_is_enough};
+use kling_relay::edge::port::Port;
 use serde_json::Value;
 
 /// Waits until a condition holds; the only way in which a test waits.
@@ -101,7 +101,9 @@ pub(crate) fn free_port() -> u16 {
     let start = u16::try_from(start).expect("a small number");
     loop {
         let port = 20_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        // Bound and not listening: a program that is started at this moment has our sockets open
+        // until it runs, and a listening one would keep the port from its user.
+        if Port::keep(([127, 0, 0, 1], port).into()).is_ok() {
             return port;
         }
     }

@@ -1,12 +1,14 @@
 //! The folder in which downloads lie until they are stored: bounded, and empty again afterwards.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::edge::file_lock::FileLock;
 
 /// Bytes are counted in pieces of this size, so that large spools fit a semaphore.
 const PIECE_BYTES: u64 = 64 << 10;
@@ -27,8 +29,7 @@ pub struct Spool {
 #[derive(Debug)]
 struct Inner {
     folder: PathBuf,
-    // Locked as long as it is open.
-    _lock: File,
+    _lock: FileLock,
     room: Arc<Semaphore>,
     pieces_max: u64,
     made: AtomicU64,
@@ -43,13 +44,11 @@ impl Spool {
     pub fn open(folder: &Path, bytes_max: u64) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         // Held to the end: a folder that is made but not locked yet must not look like a leftover.
-        let opening = File::create(folder.join(LOCK))?;
-        opening.lock()?;
+        let _opening = FileLock::wait(&folder.join(LOCK))?;
         remove_leftovers(folder)?;
         let own = folder.join(uuid::Uuid::new_v4().simple().to_string());
         fs::create_dir(&own)?;
-        let lock = File::create(own.join(LOCK))?;
-        lock.try_lock()?;
+        let lock = FileLock::wait(&own.join(LOCK))?;
         let pieces_max = bytes_max / PIECE_BYTES;
         let permits = usize::try_from(pieces_max).unwrap_or(Semaphore::MAX_PERMITS);
         Ok(Self {
@@ -140,9 +139,10 @@ fn remove_leftovers(folder: &Path) -> io::Result<()> {
         if !path.is_dir() {
             continue;
         }
-        let is_in_use = File::open(path.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_err());
-        if is_in_use {
-            continue;
+        match FileLock::take(&path.join(LOCK)) {
+            Ok(Some(_left)) => {}
+            // The process that made it may have just ended and removed it itself.
+            Ok(None) | Err(_) => continue,
         }
         match fs::remove_dir_all(&path) {
             // The process that made it may have just ended and removed it itself.

@@ -10,9 +10,10 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{ChildStdin, Command};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{READY_TIMEOUT, STOP_TIMEOUT, ServerError};
+use super::{READY_TIMEOUT, STOP_TIMEOUT, ServerError, stop_wanted};
 use crate::edge::clock::Clock;
 use crate::edge::port::Port;
 
@@ -51,8 +52,12 @@ pub(super) struct Child {
 }
 
 impl Launch {
-    /// Starts the server and waits until it is ready.
-    pub(super) async fn spawn(&self, clock: &Clock) -> Result<Child, ServerError> {
+    /// Starts the server and waits until it is ready; when it is to stop before, it fails.
+    pub(super) async fn spawn(
+        &self,
+        clock: &Clock,
+        stopping: &mut watch::Receiver<bool>,
+    ) -> Result<Child, ServerError> {
         let operation = || format!("start {}", self.binary.display());
         let mut command = Command::new("sh");
         command
@@ -77,14 +82,19 @@ impl Launch {
             return Err(self.not_ready());
         };
         let mut child = Child { pid, shell, keeper };
-        if self.becomes_ready(&mut child, clock).await {
+        if self.becomes_ready(&mut child, clock, stopping).await {
             return Ok(child);
         }
         child.stop(STOP_TIMEOUT).await;
         Err(self.not_ready())
     }
 
-    async fn becomes_ready(&self, child: &mut Child, clock: &Clock) -> bool {
+    async fn becomes_ready(
+        &self,
+        child: &mut Child,
+        clock: &Clock,
+        stopping: &mut watch::Receiver<bool>,
+    ) -> bool {
         let deadline = Instant::now() + READY_TIMEOUT;
         while Instant::now() < deadline {
             if self.answers().await {
@@ -93,6 +103,7 @@ impl Launch {
             let pause = clock.sleep(Duration::from_millis(20));
             tokio::select! {
                 () = child.ended() => return false,
+                () = stop_wanted(stopping) => return false,
                 () = pause => {}
             }
         }

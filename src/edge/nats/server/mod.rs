@@ -11,7 +11,6 @@ mod render;
 mod state;
 mod writes;
 
-use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +27,7 @@ use super::Endpoint;
 use super::log::Log;
 use crate::config;
 use crate::edge::clock::Clock;
+use crate::edge::file_lock::FileLock;
 use crate::edge::port::Port;
 
 /// Why there is no private server, and what to do about it.
@@ -102,8 +102,6 @@ pub struct PrivateServer {
     restart: Arc<Notify>,
     data_dir: PathBuf,
     watcher: JoinHandle<()>,
-    /// Held as long as the server is ours.
-    _lock: File,
 }
 
 /// Returns the private server that runs for this data directory, if one does.
@@ -154,11 +152,11 @@ impl PrivateServer {
         });
         let text = render::config(&file, &paths.store, &launch.log, store_max_bytes);
         state::write_private(&paths.config, &text)?;
-        let child = launch.spawn(clock).await?;
+        let (stop, mut stopping) = watch::channel(false);
+        let child = launch.spawn(clock, &mut stopping).await?;
         file.pid = Some(child.pid);
         file.write(data_dir)?;
         let endpoint = file.relay_endpoint();
-        let (stop, stopping) = watch::channel(false);
         let restart = Arc::new(Notify::new());
         let watcher = Watcher {
             launch,
@@ -167,6 +165,7 @@ impl PrivateServer {
             clock: clock.clone(),
             stopping,
             restart: restart.clone(),
+            _lock: lock,
         };
         let watcher = tokio::spawn(watcher.run(child));
         let server = Self {
@@ -174,7 +173,6 @@ impl PrivateServer {
             restart,
             data_dir: data_dir.to_owned(),
             watcher,
-            _lock: lock,
         };
         Ok((server, endpoint))
     }
@@ -243,16 +241,12 @@ fn paths(data_dir: &Path) -> Paths {
     }
 }
 
-fn lock(data_dir: &Path, path: &Path) -> Result<File, ServerError> {
+fn lock(data_dir: &Path, path: &Path) -> Result<FileLock, ServerError> {
     let operation = format!("lock {}", path.display());
-    let file = File::create(path).map_err(ServerError::io(operation.clone()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(ServerError::InUse {
-            data_dir: data_dir.to_owned(),
-        }),
-        Err(TryLockError::Error(source)) => Err(ServerError::Io { operation, source }),
-    }
+    let lock = FileLock::take(path).map_err(ServerError::io(operation))?;
+    lock.ok_or_else(|| ServerError::InUse {
+        data_dir: data_dir.to_owned(),
+    })
 }
 
 /// Restarts the server whenever it dies, until it is to stop.
@@ -263,6 +257,8 @@ struct Watcher {
     clock: Clock,
     stopping: watch::Receiver<bool>,
     restart: Arc<Notify>,
+    /// Held until the server has stopped, also when its handle is dropped.
+    _lock: FileLock,
 }
 
 impl Watcher {
@@ -300,11 +296,12 @@ impl Watcher {
                 () = stop_wanted(&mut self.stopping) => return,
             }
             wait = (wait * 2).min(RESTART_CAP);
-            match self.launch.spawn(&self.clock).await {
+            match self.launch.spawn(&self.clock, &mut self.stopping).await {
                 Ok(running) => {
                     self.note(Some(running.pid));
                     child = Some(running);
                 }
+                Err(_) if *self.stopping.borrow() => return,
                 Err(error) => tracing::error!(
                     error = &error as &dyn std::error::Error,
                     "the private nats-server cannot be started again"
@@ -324,7 +321,7 @@ impl Watcher {
     }
 }
 
-/// Also when the handle is dropped: a server that nobody holds must not stay.
+/// Waits for the stop, or until the handle is dropped: a server that nobody holds must not stay.
 async fn stop_wanted(stopping: &mut watch::Receiver<bool>) {
     // An error means that the handle is gone.
     let _ = stopping.wait_for(|stop| *stop).await;
