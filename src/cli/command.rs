@@ -60,15 +60,28 @@ pub fn run(cli: Cli) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Ends when somebody asks the program to stop.
-pub async fn interrupted() {
+/// Ends when somebody asks the program to stop, by Ctrl-C or SIGTERM.
+///
+/// From the call on, before the first poll, neither ends the program by itself: call it before
+/// anything begins that must not be left half done, and before anybody is told that it has.
+///
+/// # Panics
+/// Outside of the runtime.
+pub fn interruption() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
+    let listen = |kind| signal(kind).inspect_err(|error| tracing::warn!(%error, "no signals"));
+    let wishes = (
+        listen(SignalKind::interrupt()),
+        listen(SignalKind::terminate()),
+    );
+    async move {
+        let (Ok(mut interrupt), Ok(mut terminate)) = wishes else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
     }
 }
 
@@ -111,8 +124,13 @@ async fn dispatch(cli: &Cli, output: Output) -> anyhow::Result<bool> {
             config.check_serve(&roles)?;
             app::check(&config).map_err(Usage::of)?;
             let recorder = telemetry::recorder(&config.environment);
-            let app = App::start(&config, &roles, Clock::system(), recorder).await?;
-            interrupted().await;
+            let mut stop = std::pin::pin!(interruption());
+            // What has not started has nothing to drain.
+            let app = tokio::select! {
+                app = App::start(&config, &roles, Clock::system(), recorder) => app?,
+                () = &mut stop => return Ok(true),
+            };
+            stop.await;
             app.stop().await;
             return Ok(true);
         }
@@ -281,12 +299,13 @@ async fn simulator(args: &SimulatorArgs, output: Output) -> anyhow::Result<bool>
     };
     config.listen = args.listen.unwrap_or(config.listen);
     config.plain_http_listen = args.plain_listen.or(config.plain_http_listen);
+    let stop = interruption();
     let sim = Simulator::start(config).await?;
     output.say(&format!("platform    {}", sim.base_url()));
     if let Some(plain) = sim.plain_url() {
         output.say(&format!("plain HTTP  {plain}"));
     }
-    interrupted().await;
+    stop.await;
     output.result(&sim.stats(), "stopped");
     sim.stop().await;
     Ok(true)

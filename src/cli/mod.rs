@@ -11,7 +11,7 @@ mod reconcile;
 mod recovery;
 mod usage;
 
-pub use self::command::{interrupted, run};
+pub use self::command::{interruption, run};
 pub use self::reconcile::ReconcileArgs;
 pub use self::recovery::{AuditArgs, DeadCommand, LetterArgs, RangeArgs, RecoverArgs, ReplayArgs};
 pub use self::usage::{ExportFormat, UsageArgs, UsageCommand};

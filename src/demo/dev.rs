@@ -30,7 +30,12 @@ pub async fn dev(
     recorder: Recorder,
     output: Output,
 ) -> anyhow::Result<bool> {
-    let stand = Box::pin(Stand::start(config, PACE, seed, Clock::system(), recorder)).await?;
+    let mut stop = std::pin::pin!(crate::cli::interruption());
+    // What has not started has nothing to drain.
+    let stand = tokio::select! {
+        stand = Box::pin(Stand::start(config, PACE, seed, Clock::system(), recorder)) => stand?,
+        () = &mut stop => return Ok(true),
+    };
     let folder = stand.development.folder.display();
     let data_dir = &stand.config.data_dir;
     let admin = stand
@@ -62,7 +67,7 @@ pub async fn dev(
         "ca_file": stand.development.ca_file,
     });
     output.result(&document, &lines.join("\n"));
-    crate::cli::interrupted().await;
+    stop.await;
     stand.stop().await;
     Ok(true)
 }

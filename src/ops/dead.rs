@@ -8,7 +8,7 @@ use super::audit::Deed;
 use super::connect::Connected;
 use super::output::{Output, table};
 use super::selection::Chosen;
-use crate::cli::{AuditArgs, DeadCommand, LetterArgs, RangeArgs, interrupted};
+use crate::cli::{AuditArgs, DeadCommand, LetterArgs, RangeArgs, interruption};
 use crate::edge::clock::Clock;
 use crate::edge::nats::dead::read_dead_letter;
 use crate::edge::nats::log::{Log, ReadFrom};
@@ -305,6 +305,7 @@ impl<'a> Work<'a> {
         let mut page = search.page().await?;
         let selection = search.chosen.selection.clone();
         let deed = Deed::new(self.action, self.audit, selection, None);
+        let stop = interruption();
         deed.record(log, AuditState::Begun, 0, clock.now()).await?;
         let mut done = 0;
         let work = async {
@@ -319,7 +320,7 @@ impl<'a> Work<'a> {
         };
         let result = tokio::select! {
             result = work => result,
-            () = interrupted() => Err(anyhow::anyhow!("interrupted")),
+            () = stop => Err(anyhow::anyhow!("interrupted")),
         };
         let state = match &result {
             Ok(()) => AuditState::Ended,

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::connect::Connected;
 use super::output::Output;
 use super::selection::{Chosen, PAGE};
-use crate::cli::EventsCommand;
+use crate::cli::{EventsCommand, interruption};
 use crate::edge::clock::Clock;
 use crate::edge::nats::read::ReadFrom;
 use crate::edge::nats::record::Recorded;
@@ -32,9 +32,10 @@ pub async fn run(
         None => link.log.last_sequence().await? + 1,
     };
     let mut events = link.log.follow(vec![chosen.events()], next).await?;
+    let mut stop = std::pin::pin!(interruption());
     loop {
         let recorded = tokio::select! {
-            _ = tokio::signal::ctrl_c() => return Ok(true),
+            () = &mut stop => return Ok(true),
             () = passed(clock, chosen.selection.to) => {
                 return rest(link, next, &chosen, output).await;
             }

@@ -14,7 +14,7 @@ use self::found::{Findings, Found};
 use super::audit::Deed;
 use super::connect::Connected;
 use super::output::Output;
-use crate::cli::{RecoverArgs, interrupted};
+use crate::cli::{RecoverArgs, interruption};
 use crate::decide::products::ProductRow;
 use crate::decide::progress::{self, LastWord, Progress};
 use crate::edge::clock::Clock;
@@ -109,13 +109,14 @@ impl Recovery<'_> {
         selection.tenant.clone_from(&self.args.tenant);
         let deed = Deed::new(action, &self.args.audit, selection, None);
         let (log, mut findings) = (&self.link.log, Findings::default());
+        let stop = interruption();
         if !self.args.dry_run {
             deed.record(log, AuditState::Begun, 0, self.clock.now())
                 .await?;
         }
         let searched = tokio::select! {
             searched = self.search(span, &mut findings) => searched,
-            () = interrupted() => Err(anyhow::anyhow!("interrupted")),
+            () = stop => Err(anyhow::anyhow!("interrupted")),
         };
         let state = match &searched {
             Ok(()) => AuditState::Ended,

@@ -13,7 +13,7 @@ use super::audit::Deed;
 use super::connect::Connected;
 use super::output::{Output, table};
 use super::selection::{Chosen, PAGE};
-use crate::cli::{ReplayArgs, interrupted};
+use crate::cli::{ReplayArgs, interruption};
 use crate::edge::clock::Clock;
 use crate::edge::nats::log::{Log, LogError, ReadFrom};
 use crate::edge::nats::record::Recorded;
@@ -48,6 +48,7 @@ pub async fn run(
         plan.report(&counts, true, output);
         return Ok(true);
     }
+    let stop = interruption();
     plan.record(log, AuditState::Begun, clock).await?;
     let id = &plan.deed.id;
     let go_on = format!(
@@ -58,7 +59,7 @@ pub async fn run(
     let total = counts.values().sum();
     let ended = tokio::select! {
         ended = plan.deliver(log, total, pace, clock, output) => ended,
-        () = interrupted() => Err(anyhow::anyhow!("interrupted")),
+        () = stop => Err(anyhow::anyhow!("interrupted")),
     };
     let state = match &ended {
         Ok(()) => AuditState::Ended,

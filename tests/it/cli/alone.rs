@@ -1,6 +1,11 @@
 //! Commands without a service: configuration, schemas, help, and helpful failures.
 
-use super::{Place, Said};
+use std::process::Stdio;
+
+use tokio::net::TcpListener;
+
+use super::{Place, Said, WITHIN};
+use crate::broker::signal;
 
 const LATER: &[&[&str]] = &[&["doctor"], &["smoke"]];
 
@@ -206,4 +211,28 @@ fn help_is_as_reviewed() {
         "the help has changed: run with UPDATE_SNAPSHOTS=1, and look at {}",
         path.display()
     );
+}
+
+#[tokio::test]
+async fn a_stop_before_it_has_started_is_a_clean_end() {
+    // A broker that takes the connection and says nothing.
+    let broker = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("nats://{}", broker.local_addr().unwrap());
+    let place = Place::new();
+    let mut command = place.command(&["serve", "--role", "intake"]);
+    command
+        .env("KLING_RELAY_NATS__URL", url)
+        .env(
+            "KLING_RELAY_API__KEYS",
+            r#"["acme:a-key-of-acme-0123456789"]"#,
+        )
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut command = tokio::process::Command::from(command);
+    let child = command.kill_on_drop(true).spawn().unwrap();
+    let connected = tokio::time::timeout(WITHIN, broker.accept()).await;
+    let _connection = connected.expect("it connects").unwrap();
+    signal("-TERM", child.id().expect("it runs"));
+    let ended = tokio::time::timeout(WITHIN, child.wait_with_output()).await;
+    Said::from(ended.expect("it ends").unwrap()).is(0, "");
 }
