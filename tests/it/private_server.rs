@@ -1,5 +1,7 @@
 //! The private nats-server: started, kept, restarted, taken over, and its two accounts.
 
+mod slow;
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -121,46 +123,6 @@ async fn killed_server_is_started_again_where_it_was() {
     })
     .await;
     server.stop().await;
-}
-
-/// A server that never becomes ready while there is a file `slow` beside it, and then makes one
-/// called `waits`.
-const SLOW_SERVER: &str = r#"
-cat > "$1" <<'END'
-#!/bin/sh
-if [ "$1" = --version ] || [ ! -e "${0%/*}/slow" ]; then exec "$SERVER" "$@"; fi
-: > "${0%/*}/waits"
-exec sleep 600
-END
-sed -i "s|\$SERVER|$2|" "$1"
-chmod +x "$1"
-"#;
-
-#[tokio::test]
-async fn stop_does_not_wait_for_a_server_that_is_being_started_again() {
-    let (dir, clock) = (tempdir(), Clock::system());
-    let binary = dir.path().join("server");
-    // Written by another program: Linux runs no file that one of ours has open for writing, and a
-    // program that another test starts at that moment has it open.
-    let mut write = Command::new("sh");
-    write.args(["-c", SLOW_SERVER, "sh"]).arg(&binary);
-    assert!(write.arg(program()).status().expect("sh runs").success());
-    let nats = config::Nats {
-        server_binary: Some(binary),
-        ..settings()
-    };
-    let (server, _) = PrivateServer::start(dir.path(), &nats, &clock)
-        .await
-        .expect("started");
-    std::fs::write(dir.path().join("slow"), "").expect("a file");
-    kill("-KILL", pid_of(dir.path()));
-    let waits = dir.path().join("waits");
-    until("it is started again", SOON, async || waits.exists()).await;
-    let stopped = tokio::time::timeout(SOON, server.stop()).await;
-    stopped.expect("it stops although the server is not ready");
-    std::fs::remove_file(dir.path().join("slow")).expect("a file");
-    let started = PrivateServer::start(dir.path(), &nats, &clock).await;
-    started.expect("the next may start").0.stop().await;
 }
 
 #[tokio::test]

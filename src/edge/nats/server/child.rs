@@ -1,7 +1,7 @@
 //! The server's process: started under a small shell that stops it when we are gone, however we
 //! went, and stopped by asking before killing.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::process::{Command as StdCommand, Stdio};
 use std::time::Duration;
@@ -67,7 +67,7 @@ impl Launch {
             .arg(memory_limit())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(self.words()?)
+            .stderr(self.words(clock).await?)
             // Ctrl-C at the terminal must not stop the broker before we have drained.
             .process_group(0);
         let mut shell = command.spawn().map_err(ServerError::io(operation()))?;
@@ -126,15 +126,28 @@ impl Launch {
         })
     }
 
-    /// Returns where the server may complain before its log is open.
-    fn words(&self) -> Result<File, ServerError> {
+    /// Returns where the server may complain before its log is open, once no earlier server has
+    /// it: two must not write one store.
+    ///
+    /// The file is locked, and the server inherits the lock: it ends with the server's process,
+    /// however we ended before it, and whether or not anybody noted which process that was.
+    async fn words(&self, clock: &Clock) -> Result<File, ServerError> {
         let path = self.log.with_extension("err");
-        OpenOptions::new()
-            .create(true)
-            .write(true)
-            .truncate(true)
-            .open(&path)
-            .map_err(ServerError::io(format!("write {}", path.display())))
+        let operation = || format!("lock {}", path.display());
+        let words = File::create(&path).map_err(ServerError::io(operation()))?;
+        let deadline = Instant::now() + STOP_TIMEOUT * 2;
+        loop {
+            match words.try_lock() {
+                Ok(()) => return Ok(words),
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    clock.sleep(Duration::from_millis(20)).await;
+                }
+                Err(TryLockError::WouldBlock) => return Err(ServerError::StillThere),
+                Err(TryLockError::Error(source)) => {
+                    return Err(ServerError::io(operation())(source));
+                }
+            }
+        }
     }
 
     fn not_ready(&self) -> ServerError {

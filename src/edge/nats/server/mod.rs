@@ -62,6 +62,9 @@ pub enum ServerError {
         /// Four fifths of what is free.
         available_bytes: u64,
     },
+    /// One that was left behind does not end.
+    #[error("a private nats-server that ran before does not end: stop it, then start again")]
+    StillThere,
     /// It ended, or was not ready in time.
     #[error("nats-server did not start; its last words: {words}")]
     NotReady {
