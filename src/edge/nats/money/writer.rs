@@ -203,11 +203,14 @@ impl Writer {
 
     async fn attempt(&mut self, attempt: &mut Attempt) -> Result<Next, LogError> {
         self.after_reconnect().await?;
+        let fresh = self.read_heads(attempt).await?;
+        // Behind the heads: an earlier try that surfaces after this look stands behind them as
+        // well, where it is refused or refuses this one. Before them, it could come between, and
+        // this try would follow on it.
         if attempt.check != Check::None {
             attempt.jobs = check::check(&self.log, &mut attempt.jobs).await?;
             attempt.check = Check::None;
         }
-        let fresh = self.read_heads(attempt).await?;
         adjust::prepare(&self.log, &mut attempt.jobs, &self.heads).await?;
         let batch = wire::fresh_id();
         let mut fold = Fold::new(&self.rules, &self.heads, self.log.inner.clock.now());

@@ -18,14 +18,15 @@ use crate::edge::clock::Clock;
 use crate::edge::port::Port;
 
 /// Starts the server, says its process id, and asks it to stop when our end of the pipe on its
-/// standard input closes: the system closes it even after a SIGKILL.
+/// standard input closes: the system closes it even after a SIGKILL. What does so stands before the
+/// id is said, which nobody may hear any more, and saying it then kills the shell.
 const KEEPER: &str = r#"
 exec 3<&0
 export GOMEMLIMIT="${GOMEMLIMIT:-$3}"
 "$1" -c "$2" </dev/null >/dev/null 3<&- & server=$!
+( while read -r _ <&3; do :; done; kill -TERM "$server" 2>/dev/null ) >/dev/null & keeper=$!
 echo "$server"
 exec >/dev/null
-( while read -r _ <&3; do :; done; kill -TERM "$server" 2>/dev/null ) & keeper=$!
 wait "$server"; code=$?
 kill "$keeper" 2>/dev/null
 exit "$code"
@@ -142,7 +143,10 @@ impl Launch {
                 Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
                     clock.sleep(Duration::from_millis(20)).await;
                 }
-                Err(TryLockError::WouldBlock) => return Err(ServerError::StillThere),
+                Err(TryLockError::WouldBlock) => {
+                    let config = self.config.clone();
+                    return Err(ServerError::StillThere { config });
+                }
                 Err(TryLockError::Error(source)) => {
                     return Err(ServerError::io(operation())(source));
                 }
@@ -268,4 +272,33 @@ fn memory_limit() -> String {
         .unwrap_or(u64::MAX);
     let bytes = (machine_kib * 1_024).min(group_bytes) / 2;
     format!("{}MiB", (bytes >> 20).max(128))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn server_ends_also_if_its_program_died_before_it_heard_which_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let words = File::create(dir.path().join("words")).unwrap();
+        words.lock().unwrap();
+        let (ear, mouth) = std::io::pipe().unwrap();
+        drop(ear);
+        let mut shell = StdCommand::new("sh")
+            .args(["-c", KEEPER, "sh", "sh", "exec sleep 60", "64MiB"])
+            .stdin(Stdio::null())
+            .stdout(mouth)
+            .stderr(words)
+            .spawn()
+            .unwrap();
+        shell.wait().unwrap();
+        // The lock is held as long as the server is there.
+        let started = std::time::Instant::now();
+        File::open(dir.path().join("words"))
+            .unwrap()
+            .lock()
+            .unwrap();
+        assert!(started.elapsed() < Duration::from_secs(30), "it stayed");
+    }
 }

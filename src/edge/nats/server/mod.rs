@@ -63,8 +63,15 @@ pub enum ServerError {
         available_bytes: u64,
     },
     /// One that was left behind does not end.
-    #[error("a private nats-server that ran before does not end: stop it, then start again")]
-    StillThere,
+    #[error(
+        "a private nats-server that ran before does not end: find it with `pgrep -f {}`, stop it, \
+         and start again",
+        config.display()
+    )]
+    StillThere {
+        /// The configuration file that it runs on.
+        config: PathBuf,
+    },
     /// It ended, or was not ready in time.
     #[error("nats-server did not start; its last words: {words}")]
     NotReady {
