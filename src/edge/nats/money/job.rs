@@ -266,6 +266,12 @@ impl Job {
         }
     }
 
+    /// Tells whether nothing but a look can tell that an earlier try was stored: no task refuses
+    /// the next one.
+    pub(super) fn has_tries(&self) -> bool {
+        matches!(&self.work, Work::SetLimit { tries, .. } if !tries.all().is_empty())
+    }
+
     /// Notes that an earlier try of the same commit has stored a task's event, or the entry of a
     /// wish without a task.
     pub(super) fn mark_stored(&mut self, index: usize, seq: u64) {

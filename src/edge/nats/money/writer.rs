@@ -204,10 +204,10 @@ impl Writer {
     async fn attempt(&mut self, attempt: &mut Attempt) -> Result<Next, LogError> {
         self.after_reconnect().await?;
         let fresh = self.read_heads(attempt).await?;
-        // Behind the heads: an earlier try that surfaces after this look stands behind them as
-        // well, where it is refused or refuses this one. Before them, it could come between, and
-        // this try would follow on it.
-        if attempt.check != Check::None {
+        // Looked at only now: an earlier try that surfaces after this look makes the heads old, and
+        // this try is refused. Looked at before the heads were read, it could surface in between,
+        // stand among them, and be written again.
+        if attempt.check != Check::None || attempt.jobs.iter().any(Job::has_tries) {
             attempt.jobs = check::check(&self.log, &mut attempt.jobs).await?;
             attempt.check = Check::None;
         }
