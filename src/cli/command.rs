@@ -69,18 +69,21 @@ pub fn run(cli: Cli) -> ExitCode {
 /// Outside of the runtime.
 pub fn interruption() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let listen = |kind| signal(kind).inspect_err(|error| tracing::warn!(%error, "no signals"));
-    let wishes = (
-        listen(SignalKind::interrupt()),
-        listen(SignalKind::terminate()),
-    );
+    let wish = |kind| {
+        let signals = signal(kind);
+        async move {
+            match signals {
+                Ok(mut signals) => _ = signals.recv().await,
+                // It ends the program by itself, as if nobody had asked for it.
+                Err(_) => std::future::pending().await,
+            }
+        }
+    };
+    let (interrupt, terminate) = (wish(SignalKind::interrupt()), wish(SignalKind::terminate()));
     async move {
-        let (Ok(mut interrupt), Ok(mut terminate)) = wishes else {
-            return std::future::pending().await;
-        };
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+            () = interrupt => {}
+            () = terminate => {}
         }
     }
 }
