@@ -139,12 +139,13 @@ fn remove_leftovers(folder: &Path) -> io::Result<()> {
         if !path.is_dir() {
             continue;
         }
-        match FileLock::take(&path.join(LOCK)) {
-            Ok(Some(_left)) => {}
-            // The process that made it may have just ended and removed it itself.
-            Ok(None) | Err(_) => continue,
-        }
-        match fs::remove_dir_all(&path) {
+        let removed = match FileLock::take(&path.join(LOCK)) {
+            Ok(Some(_left)) => fs::remove_dir_all(&path),
+            // In use.
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        match removed {
             // The process that made it may have just ended and removed it itself.
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
